@@ -1,0 +1,11 @@
+//! The words of the domain, and the one table of refusals. Imports nothing of ours.
+
+pub mod digest;
+pub mod feature;
+pub mod name;
+pub mod path;
+pub mod refusal;
+pub mod resource;
+pub mod secret;
+pub mod slot;
+pub mod time;
