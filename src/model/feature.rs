@@ -44,7 +44,7 @@ pub struct FeatureNames(Arc<[Box<str>]>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFeatures {
     /// More than [`FeatureNames::MAX`].
-    #[error("want at most {} features, got {0}", FeatureNames::MAX)]
+    #[error("want at most 64 features, got {0}")]
     TooMany(usize),
     /// A flag is there twice.
     #[error("the feature {0:?} is listed twice")]
