@@ -1,0 +1,229 @@
+//! An upstream, ready to be connected to: what of `config::Upstream` a request needs, with its TLS made.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use http::HeaderValue;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject;
+
+use crate::config::ClientTls;
+use crate::config::EndpointAddress;
+use crate::config::HostHeader;
+use crate::config::Protocol;
+use crate::config::Upstream;
+use crate::model::name::Name;
+
+/// Where the requests of a service go.
+#[derive(Debug)]
+pub struct Target {
+    /// The upstream's name.
+    pub name: Name,
+    /// Its endpoints; at least one.
+    pub endpoints: Box<[Endpoint]>,
+    /// What `Host` says.
+    pub host: HostHeader,
+    /// What it was made from: an equal configuration with equal files keeps this very target, and so its connections.
+    made_from: (Upstream, Files),
+}
+
+/// Names an endpoint's connections. A new number is a new pool: it is given when the address or the TLS changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EndpointId(u64);
+
+impl EndpointId {
+    /// A number that this process has not given out yet.
+    #[must_use]
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Which pool holds its connections.
+    pub id: EndpointId,
+    /// Where it is.
+    pub at: EndpointAddress,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS; `None` is plain text.
+    pub tls: Option<EndpointTls>,
+    /// `host:port`, the `Host` of [`HostHeader::Endpoint`]; `localhost` for a Unix socket.
+    pub authority: HeaderValue,
+    /// The address as logs show it.
+    pub label: Arc<str>,
+}
+
+/// TLS to one endpoint.
+#[derive(Clone)]
+pub struct EndpointTls {
+    /// Trust, client certificate, ALPN.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that the certificate must carry.
+    pub server_name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for EndpointTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// PEM files by path, as they were read for this compilation.
+pub type Files = BTreeMap<std::path::PathBuf, Arc<[u8]>>;
+
+/// Why an upstream cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTarget {
+    /// A file that the upstream's TLS names was not read.
+    #[error("{0} could not be read")]
+    Missing(std::path::PathBuf),
+    /// A file holds no usable PEM.
+    #[error("{path} holds no {wanted} in PEM")]
+    Pem {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// The system has no CA bundle.
+    #[error("the system has no CA certificates; name a file as tls.ca")]
+    NoSystemCa,
+    /// A name is no DNS name or address.
+    #[error("{0:?} is no name that a certificate can carry")]
+    ServerName(String),
+    /// rustls refused the material.
+    #[error("the client certificate and key do not fit")]
+    Rustls(#[source] rustls::Error),
+    /// The endpoint's name cannot stand in a `Host` header.
+    #[error("{0:?} cannot stand in a Host header")]
+    Host(String),
+}
+
+impl Target {
+    /// Makes a target, or keeps `previous` when nothing that it was made from has changed.
+    ///
+    /// # Errors
+    /// [`BadTarget`] when its TLS material is missing or unusable.
+    pub fn compile(upstream: &Upstream, files: &Files, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, BadTarget> {
+        let made_from = (upstream.clone(), files_of(upstream, files)?);
+        if let Some(previous) = previous.filter(|previous| previous.made_from == made_from) {
+            return Ok(Arc::clone(previous));
+        }
+        let tls = upstream.tls.as_ref().map(|tls| client_config(tls, upstream.protocol, files)).transpose()?;
+        let endpoints = upstream.endpoints.iter().map(|endpoint| {
+            let (host, authority, label) = match &endpoint.at {
+                EndpointAddress::Tcp { host, port } => {
+                    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                    (host.as_str(), shown.clone(), shown)
+                }
+                EndpointAddress::Unix(path) => {
+                    ("localhost", "localhost".to_owned(), format!("unix:{}", path.display()))
+                }
+            };
+            let endpoint_tls = match (&tls, &upstream.tls) {
+                (Some(config), Some(written)) => {
+                    let name = written.server_name.as_deref().unwrap_or(host);
+                    let server_name = ServerName::try_from(name.to_owned())
+                        .map_err(|_not_a_name| BadTarget::ServerName(name.to_owned()))?;
+                    Some(EndpointTls { config: Arc::clone(config), server_name })
+                }
+                (None, _) | (_, None) => None,
+            };
+            Ok(Endpoint {
+                id: EndpointId::fresh(),
+                at: endpoint.at.clone(),
+                protocol: upstream.protocol,
+                tls: endpoint_tls,
+                authority: HeaderValue::from_str(&authority).map_err(|_bad| BadTarget::Host(authority))?,
+                label: label.into(),
+            })
+        });
+        Ok(Arc::new(Self {
+            name: upstream.name.clone(),
+            endpoints: endpoints.collect::<Result<_, BadTarget>>()?,
+            host: upstream.host.clone(),
+            made_from,
+        }))
+    }
+}
+
+/// The paths of the PEM files that an upstream needs.
+pub fn paths_of(upstream: &Upstream) -> impl Iterator<Item = &Path> {
+    upstream.tls.iter().flat_map(|tls| {
+        let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        tls.ca.iter().chain(client).map(std::path::PathBuf::as_path)
+    })
+}
+
+fn files_of(upstream: &Upstream, files: &Files) -> Result<Files, BadTarget> {
+    paths_of(upstream).map(|path| Ok((path.to_owned(), Arc::clone(file(files, path)?)))).collect()
+}
+
+fn file<'f>(files: &'f Files, path: &Path) -> Result<&'f Arc<[u8]>, BadTarget> {
+    files.get(path).ok_or_else(|| BadTarget::Missing(path.to_owned()))
+}
+
+fn client_config(tls: &ClientTls, protocol: Protocol, files: &Files) -> Result<Arc<rustls::ClientConfig>, BadTarget> {
+    let roots = match &tls.ca {
+        Some(path) => roots_of(path, file(files, path)?)?,
+        None => system_roots()?,
+    };
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match &tls.client {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain_path = chain;
+            let chain = certificates(chain_path, file(files, chain_path)?)?;
+            let no_key = |_no_pem| BadTarget::Pem { path: key.clone(), wanted: "private key" };
+            let key = PrivateKeyDer::from_pem_slice(file(files, key)?).map_err(no_key)?;
+            builder.with_client_auth_cert(chain, key).map_err(BadTarget::Rustls)?
+        }
+    };
+    config.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+/// Reads the CAs of a PEM file.
+///
+/// # Errors
+/// [`BadTarget::Pem`] when it holds no certificate, or one that is broken.
+pub fn roots_of(path: &Path, pem: &[u8]) -> Result<rustls::RootCertStore, BadTarget> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(path, pem)? {
+        let unusable = |_webpki| BadTarget::Pem { path: path.to_owned(), wanted: "usable CA certificate" };
+        roots.add(certificate).map_err(unusable)?;
+    }
+    Ok(roots)
+}
+
+/// The CAs that the system trusts.
+///
+/// # Errors
+/// [`BadTarget::NoSystemCa`] when there are none, as in an image made from scratch.
+pub fn system_roots() -> Result<rustls::RootCertStore, BadTarget> {
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 { Err(BadTarget::NoSystemCa) } else { Ok(roots) }
+}
+
+/// Reads the certificates of a PEM file, in their order.
+///
+/// # Errors
+/// [`BadTarget::Pem`] when there is none, or one is broken.
+pub fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTarget> {
+    let none = || BadTarget::Pem { path: path.to_owned(), wanted: "certificate" };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_bad| none())?;
+    if chain.is_empty() { Err(none()) } else { Ok(chain) }
+}

@@ -1,0 +1,116 @@
+//! The client's body on its way to the upstream: streamed, counted, limited, never collected.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body::Frame;
+use http_body::SizeHint;
+use hyper::body::Incoming;
+
+use crate::model::refusal::Denied;
+use crate::upstream::timer::IdleTimer;
+
+/// What became of a request's body, shared between whoever sends it and whoever has to answer for it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: Cell<u64>,
+    complete: Cell<bool>,
+    stopped: Cell<Option<Denied>>,
+}
+
+impl Progress {
+    /// Bytes passed on so far.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Whether all of it was passed on.
+    pub const fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// Why it was stopped, when that was the client's doing.
+    pub const fn stopped(&self) -> Option<Denied> {
+        self.stopped.get()
+    }
+}
+
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The rule that it broke.
+    #[error("the request body was stopped: {}", .0.row().code)]
+    Stopped(Denied),
+    /// The client's connection broke, or its framing did.
+    #[error("the request body could not be read")]
+    Unreadable(#[source] hyper::Error),
+}
+
+/// The client's body.
+#[derive(Debug)]
+pub struct RequestBody {
+    inner: Incoming,
+    progress: Rc<Progress>,
+    limit: u64,
+    timer: IdleTimer,
+}
+
+impl RequestBody {
+    /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece.
+    #[must_use]
+    pub fn new(inner: Incoming, limit: u64, idle: Duration) -> (Self, Rc<Progress>) {
+        let progress = Rc::new(Progress::default());
+        progress.complete.set(inner.is_end_stream());
+        (Self { inner, progress: Rc::clone(&progress), limit, timer: IdleTimer::start(idle) }, progress)
+    }
+
+    fn stop(&self, why: Denied) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.progress.stopped.set(Some(why));
+        Poll::Ready(Some(Err(BodyError::Stopped(why))))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer.progressed();
+                let sent = this.progress.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
+                if sent > this.limit {
+                    return this.stop(Denied::BodyTooLarge);
+                }
+                this.progress.bytes.set(sent);
+                this.progress.complete.set(this.inner.is_end_stream());
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                this.progress.complete.set(true);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.progress.stopped.set(Some(Denied::BodyMalformed));
+                Poll::Ready(Some(Err(BodyError::Unreadable(error))))
+            }
+            Poll::Pending if this.timer.poll_expired(cx).is_ready() => this.stop(Denied::BodyTimeout),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
