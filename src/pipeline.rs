@@ -1,1 +1,4 @@
-//! To be written.
+//! A request, from its head to the last byte of its answer.
+
+mod credential;
+mod headers;

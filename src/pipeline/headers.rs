@@ -1,0 +1,313 @@
+//! What of a message's headers is between two neighbours only, and what the gateway adds.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+use ipnet::IpNet;
+
+use crate::pipeline::credential::LIMITED_ACCESS_TOKEN;
+use crate::pipeline::credential::SUBSCRIPTION_KEY;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Headers of one hop (RFC 9110 §7.6.1) besides those that `Connection` names, and `TE`, which has a rule of its own.
+const ONE_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// Headers of a request that hold a credential of the gateway, whatever the service reads.
+const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, SUBSCRIPTION_KEY, LIMITED_ACCESS_TOKEN];
+
+/// Headers that some upstreams take for the path, the method or the client's address.
+const OVERRIDES: [HeaderName; 7] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("true-client-ip"),
+];
+
+/// Removes what is between two neighbours only, in a request or an answer.
+///
+/// `TE: trailers` stays in a request: gRPC servers insist on it, and trailers are passed on.
+pub fn strip_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .filter(|name| *name != header::TE)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in ONE_HOP {
+        headers.remove(name);
+    }
+    if let Some(te) = headers.get(header::TE) {
+        let trailers =
+            te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        } else {
+            headers.remove(header::TE);
+        }
+    }
+}
+
+/// Removes what a request must not bring to an upstream: credentials, the client's copies of the headers
+/// that the gateway sets, overrides of path and method, and the underscore twins of all of them, which some
+/// servers read as the same header (CGI turns `-` and `_` into one).
+pub fn strip_untrusted(headers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
+    for name in CREDENTIALS.iter().chain(&OVERRIDES).chain(identity).chain(key_headers) {
+        headers.remove(name);
+    }
+    let is_twin =
+        |name: &&HeaderName| name.as_str().contains('_') && twin_is_guarded(name.as_str(), identity, key_headers);
+    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+    for name in twins {
+        headers.remove(name);
+    }
+}
+
+fn twin_is_guarded(name: &str, identity: &[HeaderName], key_headers: &[HeaderName]) -> bool {
+    let dashed = name.replace('_', "-");
+    let lengths_and_host = [header::CONTENT_LENGTH, header::HOST, header::CONTENT_TYPE, header::EXPECT, header::TE];
+    let forwarding = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::FORWARDED, header::VIA];
+    dashed.starts_with("x-forwarded")
+        || [&lengths_and_host[..], &forwarding, &ONE_HOP, &CREDENTIALS, &OVERRIDES, identity, key_headers]
+            .into_iter()
+            .flatten()
+            .any(|guarded| *guarded == *dashed)
+}
+
+/// Who the request came from, as far as that can be trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The peer of the connection; `None` over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether the peer's own word on who it stands for is believed.
+    pub peer_is_trusted: bool,
+    /// `http` or `https`, of the connection.
+    pub scheme: &'static str,
+    /// The `Host` that the client sent.
+    pub host: &'a str,
+}
+
+impl Origin<'_> {
+    /// Says where a request came from: `X-Forwarded-For`, `-Proto`, `-Host`, and `Via` (RFC 9110 §7.6.3).
+    ///
+    /// An untrusted peer's own claims are replaced, `Forwarded` (RFC 7239) with them; a trusted peer's are
+    /// continued.
+    pub fn write(&self, headers: &mut HeaderMap, version: http::Version) {
+        if self.peer_is_trusted {
+            self.extend_forwarded(headers);
+        } else {
+            headers.remove(header::FORWARDED);
+            let claims: Vec<HeaderName> =
+                headers.keys().filter(|name| name.as_str().starts_with("x-forwarded")).cloned().collect();
+            for name in claims {
+                headers.remove(name);
+            }
+        }
+        let hop = match self.peer {
+            Some(peer) => peer.to_string(),
+            None => "unknown".to_owned(),
+        };
+        let chain = match headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+            Some(before) => format!("{before}, {hop}"),
+            None => hop,
+        };
+        insert(headers, FORWARDED_FOR, &chain);
+        if !headers.contains_key(FORWARDED_PROTO) {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        }
+        if !headers.contains_key(FORWARDED_HOST) {
+            insert(headers, FORWARDED_HOST, self.host);
+        }
+        let via = match version {
+            http::Version::HTTP_2 => "2 scoregate",
+            http::Version::HTTP_10 => "1.0 scoregate",
+            _ => "1.1 scoregate",
+        };
+        headers.append(header::VIA, HeaderValue::from_static(via));
+    }
+
+    fn extend_forwarded(&self, headers: &mut HeaderMap) {
+        let Some(before) = headers.get(header::FORWARDED).and_then(|value| value.to_str().ok()) else { return };
+        let mut chain = before.to_owned();
+        let written = match self.peer {
+            Some(IpAddr::V4(peer)) => write!(chain, ", for={peer};proto={}", self.scheme),
+            Some(IpAddr::V6(peer)) => write!(chain, ", for=\"[{peer}]\";proto={}", self.scheme),
+            None => write!(chain, ", for=unknown;proto={}", self.scheme),
+        };
+        if written.is_ok() {
+            insert(headers, header::FORWARDED, &chain);
+        }
+    }
+}
+
+/// The client's address: the peer's, or behind trusted proxies the last one that none of them vouches for.
+#[must_use]
+pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let peer = peer?;
+    if !is_trusted(&peer) {
+        return Some(peer);
+    }
+    let mut nearest = peer;
+    let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    for claimed in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Ok(address) = claimed.trim().parse::<IpAddr>() else { break };
+        nearest = address;
+        if !is_trusted(&address) {
+            break;
+        }
+    }
+    Some(nearest)
+}
+
+/// Sets a header to text that came from outside; text that cannot stand in a header is left out.
+pub fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    match HeaderValue::from_str(text) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_not_a_value) => drop(headers.remove(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::HeaderMap;
+    use http::HeaderName;
+    use http::HeaderValue;
+
+    use super::Origin;
+    use super::client_address;
+    use super::strip_hop;
+    use super::strip_untrusted;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn names(map: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut sent = headers(&[
+            ("connection", "keep-alive, X-One"),
+            ("connection", "te, close, not a token"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-authorization", "Basic x"),
+            ("trailer", "x-sum"),
+        ]);
+        strip_hop(&mut sent);
+        assert_eq!(names(&sent), ["te", "trailer", "x-two"]);
+        assert_eq!(sent["te"], "trailers");
+    }
+
+    #[test]
+    fn credentials_identity_and_their_twins_stay_here() {
+        let mut sent = headers(&[
+            ("authorization", "Bearer k"),
+            ("ocp-apim-subscription-key", "k"),
+            ("ocp_apim_subscription_key", "k"),
+            ("limitedaccesstoken", "Bearer t"),
+            ("x-key", "k"),
+            ("x_key", "k"),
+            ("x-scoregate-principal", "root"),
+            ("x_scoregate-principal", "root"),
+            ("content_length", "5"),
+            ("transfer_encoding", "chunked"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
+            ("my_header", "stays"),
+            ("content-type", "application/json"),
+        ]);
+        let identity = [HeaderName::from_static("x-scoregate-principal")];
+        strip_untrusted(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
+        assert_eq!(names(&sent), ["content-type", "my_header"]);
+    }
+
+    #[test]
+    fn a_strangers_claims_are_replaced_and_a_trusted_proxys_continued() {
+        let lines = [
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "444"),
+            ("forwarded", "for=9.9.9.9"),
+        ];
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        let mut origin = Origin { peer: Some(peer), peer_is_trusted: false, scheme: "http", host: "a.example" };
+
+        let mut sent = headers(&lines);
+        origin.write(&mut sent, http::Version::HTTP_11);
+        assert_eq!(names(&sent), ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
+        assert_eq!(
+            (&sent["x-forwarded-for"], &sent["x-forwarded-proto"]),
+            (&"10.0.0.1".parse().unwrap(), &"http".parse().unwrap())
+        );
+
+        origin.peer_is_trusted = true;
+        let mut sent = headers(&lines);
+        origin.write(&mut sent, http::Version::HTTP_11);
+        assert_eq!(sent["x-forwarded-for"], "9.9.9.9, 10.0.0.1");
+        assert_eq!(sent["x-forwarded-proto"], "https");
+        assert_eq!(sent["forwarded"], "for=9.9.9.9, for=10.0.0.1;proto=http");
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_vouches_for() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (peer, chain, want) in [
+            ("1.1.1.1", "2.2.2.2", "1.1.1.1"),
+            ("10.0.0.1", "2.2.2.2", "2.2.2.2"),
+            ("10.0.0.1", "3.3.3.3, 2.2.2.2, 10.9.9.9", "2.2.2.2"),
+            ("10.0.0.1", "2.2.2.2, nonsense", "10.0.0.1"),
+            ("10.0.0.1", "10.0.0.2", "10.0.0.2"),
+        ] {
+            let mut sent = HeaderMap::new();
+            sent.insert("x-forwarded-for", chain.parse().unwrap());
+            let got = client_address(Some(peer.parse().unwrap()), &trusted, &sent);
+            assert_eq!(got, Some(want.parse().unwrap()), "{peer} {chain}");
+        }
+    }
+}
