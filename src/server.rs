@@ -1,1 +1,7 @@
-//! To be written.
+//! Listeners, TLS, worker threads and the way out.
+
+pub mod connection;
+pub mod fleet;
+pub mod plane;
+pub mod socket;
+pub mod worker;

@@ -1,3 +1,90 @@
 //! What a request reads: compiled from configuration and store, immutable, swapped as one.
 
+pub mod compile;
+pub mod features;
+pub mod inputs;
+pub mod keys;
+pub mod listen;
+pub mod live;
+mod methods;
+pub mod routes;
+pub mod service;
 pub mod target;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::model::feature::FeatureNames;
+use crate::model::name::Name;
+use crate::model::path::PathAllowances;
+use crate::model::resource::ResourceId;
+use crate::snapshot::keys::KeyTable;
+use crate::snapshot::routes::RouteTable;
+use crate::snapshot::service::Account;
+use crate::snapshot::service::Service;
+use crate::tokens::limited::LimitedVerifier;
+use crate::tokens::own_keys::OwnKeys;
+use crate::tokens::revocation::Revocations;
+
+/// Everything that a request reads.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its number: one more than that of the snapshot before.
+    pub generation: u64,
+    /// From host, path and method to a service's number.
+    pub routes: Arc<RouteTable>,
+    /// The services, by number.
+    pub services: Vec<Arc<Service>>,
+    /// Every live key.
+    pub keys: KeyTable,
+    /// What any service at all takes of odd paths.
+    pub path_allowances: PathAllowances,
+    /// The flags that are known.
+    pub features: FeatureNames,
+    /// Judges LimitedAccessTokens.
+    pub limited: Arc<LimitedVerifier>,
+    /// The gateway's own signing keys.
+    pub own_keys: Arc<OwnKeys>,
+    /// What has been cut off.
+    pub revocations: Revocations,
+    /// Peers that are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// TLS by listener; a listener that is missing here speaks plain text, or could not load its certificate.
+    pub tls: HashMap<Name, Arc<rustls::ServerConfig>>,
+    accounts: Accounts,
+}
+
+/// The accounts, by number, name and resource.
+#[derive(Debug, Default)]
+struct Accounts {
+    all: Vec<Account>,
+    by_name: HashMap<Name, u32>,
+    by_resource: HashMap<ResourceId, u32>,
+}
+
+impl Snapshot {
+    /// The account with this number.
+    #[must_use]
+    pub fn account(&self, index: u32) -> Option<&Account> {
+        self.accounts.all.get(usize::try_from(index).ok()?)
+    }
+
+    /// The account with this name.
+    #[must_use]
+    pub fn account_named(&self, name: &Name) -> Option<&Account> {
+        self.account(*self.accounts.by_name.get(name)?)
+    }
+
+    /// The account with this resource.
+    #[must_use]
+    pub fn account_of(&self, resource: &ResourceId) -> Option<&Account> {
+        self.account(*self.accounts.by_resource.get(resource)?)
+    }
+
+    /// Every account, in the order of their names.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.all.iter()
+    }
+}

@@ -1,0 +1,132 @@
+//! Who is calling? One function a mode; the mode is the service's, never the request's.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::config::CallerResource;
+use crate::model::digest::Digest;
+use crate::model::feature::FeatureSet;
+use crate::model::refusal::Denied;
+use crate::model::resource::ResourceId;
+use crate::model::slot::Slot;
+use crate::model::time::UnixSeconds;
+use crate::pipeline::Halt;
+use crate::pipeline::Judge;
+use crate::pipeline::credential;
+use crate::pipeline::find::Routed;
+use crate::snapshot::Snapshot;
+use crate::snapshot::keys::KeyOwner;
+use crate::snapshot::service::Account;
+use crate::snapshot::service::Accounts;
+use crate::snapshot::service::Auth;
+use crate::tokens::verify::VerifiedToken;
+
+/// A request whose caller is known, or may be unknown.
+#[derive(Debug)]
+pub struct Authenticated<'s> {
+    routed: Routed<'s>,
+    caller: Caller<'s>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub enum Caller<'s> {
+    /// Anybody: the service is public.
+    Anyone,
+    /// Somebody who holds the service's own key.
+    Service(Slot),
+    /// An account.
+    Account(&'s Account, Slot),
+    /// The bearer of a token, and the resource that it stands for.
+    Token(Arc<VerifiedToken>, Option<Cow<'s, ResourceId>>),
+}
+
+impl<'s> Authenticated<'s> {
+    /// Where the request goes.
+    pub const fn routed(&self) -> &Routed<'s> {
+        &self.routed
+    }
+
+    /// Who calls.
+    pub const fn caller(&self) -> &Caller<'s> {
+        &self.caller
+    }
+
+    pub(super) fn into_parts(self) -> (Routed<'s>, Caller<'s>) {
+        (self.routed, self.caller)
+    }
+}
+
+impl Caller<'_> {
+    /// The resource that the caller stands for.
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Account(account, _) => Some(&account.resource),
+            Self::Token(_, resource) => resource.as_deref(),
+            Self::Anyone | Self::Service(_) => None,
+        }
+    }
+}
+
+/// Checks the one credential that the service wants.
+///
+/// # Errors
+/// A 401 row, or [`Halt::KeysWanted`] when a token cannot be judged before its issuer's keys are fetched.
+pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<Authenticated<'s>, Halt> {
+    let caller = match &routed.service().auth {
+        Auth::Public => Caller::Anyone,
+        Auth::Key { sources, accounts } => {
+            let presented = credential::key(sources, &head.headers, head.uri.query())?;
+            holder(judge.snapshot, routed.service().index, accounts, &Digest::of(&presented), judge.now)?
+        }
+        Auth::Token { verifier, resource } => {
+            let presented = credential::token(&head.headers)?;
+            let token = judge.tokens.verify(verifier, presented, judge.now)?;
+            if judge.snapshot.revocations.cover(&token) {
+                return Err(Denied::TokenRevoked.into());
+            }
+            let resource = match resource {
+                None => None,
+                Some(CallerResource::Fixed(resource)) => Some(Cow::Borrowed(resource)),
+                Some(CallerResource::Claim(_)) => token.resource.clone().map(Cow::Owned),
+            };
+            Caller::Token(token, resource)
+        }
+    };
+    Ok(Authenticated { routed, caller })
+}
+
+/// Finds who holds a key, if it opens this service now.
+fn holder<'s>(
+    snapshot: &'s Snapshot,
+    service: u32,
+    accounts: &Accounts,
+    key: &Digest,
+    now: UnixSeconds,
+) -> Result<Caller<'s>, Denied> {
+    let record = snapshot.keys.get(key).ok_or(Denied::KeyUnknown)?;
+    let caller = match record.owner {
+        KeyOwner::Service(index) if index == service => Caller::Service(record.slot),
+        KeyOwner::Account(index) if accounts.hold(index) => {
+            Caller::Account(snapshot.account(index).ok_or(Denied::KeyUnknown)?, record.slot)
+        }
+        KeyOwner::Service(_) | KeyOwner::Account(_) => return Err(Denied::KeyUnknown),
+    };
+    match record.expires {
+        Some(expires) if expires <= now => Err(Denied::KeyExpired),
+        Some(_) | None => Ok(caller),
+    }
+}
+
+/// Features that the caller holds in its own right. A token for an account's resource brings that account's.
+pub fn approvals(snapshot: &Snapshot, caller: &Caller<'_>) -> FeatureSet {
+    match caller {
+        Caller::Account(account, _) => account.approvals,
+        Caller::Token(_, Some(resource)) => {
+            snapshot.account_of(resource).map_or(FeatureSet::EMPTY, |account| account.approvals)
+        }
+        Caller::Token(_, None) | Caller::Anyone | Caller::Service(_) => FeatureSet::EMPTY,
+    }
+}

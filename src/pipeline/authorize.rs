@@ -1,0 +1,78 @@
+//! May the caller make this call? Features from the account's own approvals, and from a LimitedAccessToken.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::model::feature::FeatureSet;
+use crate::model::refusal::Denied;
+use crate::pipeline::Halt;
+use crate::pipeline::Judge;
+use crate::pipeline::authenticate::Authenticated;
+use crate::pipeline::authenticate::Caller;
+use crate::pipeline::authenticate::approvals;
+use crate::pipeline::credential;
+use crate::pipeline::find::Routed;
+use crate::tokens::limited::LimitedToken;
+
+/// A request that may be made.
+#[derive(Debug)]
+pub struct Authorized<'s> {
+    routed: Routed<'s>,
+    caller: Caller<'s>,
+    grant: FeatureSet,
+}
+
+impl<'s> Authorized<'s> {
+    /// Features that the request may use.
+    pub const fn grant(&self) -> FeatureSet {
+        self.grant
+    }
+
+    /// Who calls.
+    pub const fn caller(&self) -> &Caller<'s> {
+        &self.caller
+    }
+
+    /// Where the request goes.
+    pub const fn routed(&self) -> &Routed<'s> {
+        &self.routed
+    }
+}
+
+/// Checks the features that a call needs. A call that no rule gates does not look at LimitedAccessTokens.
+///
+/// # Errors
+/// [`Denied::FeatureNotGranted`] when the grant does not cover the call, or the row that says what is wrong
+/// with the LimitedAccessToken that was to cover it.
+pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> Result<Authorized<'s>, Halt> {
+    let (routed, caller) = known.into_parts();
+    let own = approvals(judge.snapshot, &caller);
+    let needed = routed.service().features.needs(&head.method, routed.path(), head.uri.query());
+    let grant = match needed.unmet(own) {
+        None => own,
+        Some(_) => {
+            let token = credential::limited_access_token(&head.headers)?.ok_or(Denied::FeatureNotGranted)?;
+            let token = judge.tokens.verify_limited(&judge.snapshot.limited, token, judge.now)?;
+            let grant = own.union(lent(judge, &caller, &token)?);
+            if needed.unmet(grant).is_some() {
+                return Err(Denied::FeatureNotGranted.into());
+            }
+            grant
+        }
+    };
+    Ok(Authorized { routed, caller, grant })
+}
+
+/// What a LimitedAccessToken lends to this caller: nothing to another resource's, and never more than its ISV
+/// may lend at this moment.
+fn lent(judge: &Judge<'_>, caller: &Caller<'_>, token: &Arc<LimitedToken>) -> Result<FeatureSet, Denied> {
+    if caller.resource() != Some(&token.target) {
+        return Err(Denied::LimitedTokenResource);
+    }
+    if judge.snapshot.revocations.cover_limited(token) {
+        return Err(Denied::LimitedTokenExpired);
+    }
+    let ceiling = judge.snapshot.account_named(&token.isv).map_or(FeatureSet::EMPTY, |isv| isv.may_issue);
+    Ok(token.flags.intersection(ceiling))
+}

@@ -1,0 +1,200 @@
+//! Reading everything that the configuration refers to, and keeping what cannot be read again.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::Auth;
+use crate::config::Config;
+use crate::config::IssuerKeys;
+use crate::config::Listener;
+use crate::config::SecretRef;
+use crate::config::Slots;
+use crate::model::name::Name;
+use crate::reload::secret;
+use crate::reload::secret::BadSecret;
+use crate::snapshot::inputs::Inputs;
+use crate::snapshot::inputs::LoadedSlots;
+use crate::snapshot::listen;
+use crate::snapshot::target;
+use crate::store::record_key::Owner;
+use crate::tokens::jwks::KeySet;
+
+/// Something that could not be read.
+#[derive(Debug)]
+pub struct Problem {
+    /// What needed it: `services.iris`, `issuers.corp`, `upstreams.model`, `listeners.traffic-0`.
+    pub at: String,
+    /// What went wrong.
+    pub source: BadSecret,
+    /// What is used instead.
+    pub instead: Instead,
+}
+
+/// What is used in place of something that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// What was read last, from the same place.
+    LastGood,
+    /// Nothing: whoever needs it is quarantined.
+    Nothing,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.source)?;
+        if let Some(cause) = std::error::Error::source(&self.source) {
+            write!(f, ": {cause}")?;
+        }
+        match self.instead {
+            Instead::LastGood => write!(f, "; what was read before stays in force"),
+            Instead::Nothing => Ok(()),
+        }
+    }
+}
+
+/// Reads all that `config` refers to. What cannot be read is taken from `before`, where it came from the same
+/// place; each such thing is a problem.
+#[must_use]
+pub fn read(config: &Config, before: &Inputs, fetched: &Fetched) -> (Inputs, Vec<Problem>) {
+    let mut reading = Reading { before, fetched, inputs: Inputs::default(), problems: Vec::new() };
+    for service in config.services.values() {
+        if let Auth::Key(key) = &service.auth
+            && let Some(slots) = &key.slots
+        {
+            reading.slots(format!("services.{}", service.name), Owner::Service(service.name.clone()), slots);
+        }
+    }
+    for account in config.accounts.values() {
+        reading.slots(format!("accounts.{}", account.name), Owner::Account(account.name.clone()), &account.slots);
+    }
+    for issuer in config.issuers.values() {
+        reading.issuer(&issuer.name, &issuer.keys);
+    }
+    for (at, path) in pem_paths(config) {
+        reading.file(at, path);
+    }
+    (reading.inputs, reading.problems)
+}
+
+/// Directories in which a change of a file matters, the configuration's own left out.
+#[must_use]
+pub fn watched_directories(config: &Config) -> BTreeSet<PathBuf> {
+    let mut watched = BTreeSet::new();
+    let mut parent_of = |path: &Path| {
+        if let Some(parent) = path.parent() {
+            watched.insert(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() });
+        }
+    };
+    for (_, path) in pem_paths(config) {
+        parent_of(path);
+    }
+    for issuer in config.issuers.values() {
+        match &issuer.keys {
+            IssuerKeys::File(path) | IssuerKeys::Secret(SecretRef::File(path)) => parent_of(path),
+            IssuerKeys::Url(_) | IssuerKeys::Discovery(_) | IssuerKeys::Secret(_) => {}
+        }
+    }
+    let of_services = config.services.values().filter_map(|service| match &service.auth {
+        Auth::Key(key) => key.slots.as_ref(),
+        Auth::Token(_) | Auth::Public { .. } => None,
+    });
+    let mut directories = BTreeSet::new();
+    for slots in of_services.chain(config.accounts.values().map(|account| &account.slots)) {
+        match slots {
+            Slots::Store => {}
+            Slots::Directory(directory) => drop(directories.insert(directory.clone())),
+            Slots::References { primary, secondary } => {
+                for slot in [primary, secondary].into_iter().flatten() {
+                    if let SecretRef::File(path) = &slot.key {
+                        parent_of(path);
+                    }
+                }
+            }
+        }
+    }
+    watched.append(&mut directories);
+    watched
+}
+
+fn pem_paths(config: &Config) -> impl Iterator<Item = (String, &Path)> {
+    let listeners = &config.listeners;
+    let all = listeners.traffic.iter().chain(&listeners.management).chain([&listeners.health]);
+    let of_listener = |listener: &'_ Listener| format!("listeners.{}", listener.name);
+    let served = all.flat_map(move |listener| {
+        let paths = listener.tls.iter().flat_map(listen::paths_of);
+        paths.map(move |path| (of_listener(listener), path))
+    });
+    let called = config.upstreams.values().flat_map(|upstream| {
+        target::paths_of(upstream).map(move |path| (format!("upstreams.{}", upstream.name), path))
+    });
+    served.chain(called)
+}
+
+struct Reading<'a> {
+    before: &'a Inputs,
+    fetched: &'a Fetched,
+    inputs: Inputs,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn slots(&mut self, at: String, owner: Owner, from: &Slots) {
+        match secret::read_slots(from) {
+            Ok(None) => {}
+            Ok(Some(keys)) => drop(self.inputs.slots.insert(owner, LoadedSlots { from: from.clone(), keys })),
+            Err(source) => {
+                let last_good = self.before.slots.get(&owner).filter(|loaded| loaded.from == *from).cloned();
+                self.missed(at, source, last_good.is_some());
+                self.inputs.slots.extend(last_good.map(|loaded| (owner, loaded)));
+            }
+        }
+    }
+
+    fn issuer(&mut self, name: &Name, keys: &IssuerKeys) {
+        let read = match keys {
+            IssuerKeys::File(path) => secret::read_file(path).and_then(|document| {
+                KeySet::parse(&document).map_err(|source| BadSecret::KeySet { path: path.clone(), source })
+            }),
+            IssuerKeys::Secret(reference) => secret::read(reference).and_then(|shared| {
+                KeySet::from_secret(&shared).map_err(BadSecret::TooShort)
+            }),
+            IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => {
+                // Not having been fetched yet is no problem of the configuration: its tokens are answered 503.
+                let fetched = self.fetched.get(name).map(Arc::clone);
+                self.inputs.issuers.extend(fetched.map(|keys| (name.clone(), keys)));
+                return;
+            }
+        };
+        match read {
+            Ok(keys) => drop(self.inputs.issuers.insert(name.clone(), Arc::new(keys))),
+            Err(source) => {
+                let last_good = self.before.issuers.get(name).cloned();
+                self.missed(format!("issuers.{name}"), source, last_good.is_some());
+                self.inputs.issuers.extend(last_good.map(|keys| (name.clone(), keys)));
+            }
+        }
+    }
+
+    fn file(&mut self, at: String, path: &Path) {
+        match secret::read_file(path) {
+            Ok(bytes) => drop(self.inputs.files.insert(path.to_owned(), bytes.into())),
+            Err(source) => {
+                let last_good = self.before.files.get(path).map(Arc::clone);
+                self.missed(at, source, last_good.is_some());
+                self.inputs.files.extend(last_good.map(|bytes| (path.to_owned(), bytes)));
+            }
+        }
+    }
+
+    fn missed(&mut self, at: String, source: BadSecret, has_last_good: bool) {
+        let instead = if has_last_good { Instead::LastGood } else { Instead::Nothing };
+        self.problems.push(Problem { at, source, instead });
+    }
+}
+
+/// Key sets that were fetched from foreign issuers, by the issuer's name.
+pub type Fetched = BTreeMap<Name, Arc<KeySet>>;

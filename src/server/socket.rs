@@ -1,0 +1,170 @@
+//! Sockets that listen: one per worker for TCP, one shared by all for a Unix path.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use socket2::Domain;
+use socket2::Protocol;
+use socket2::Socket;
+use socket2::Type;
+
+use crate::config::Address;
+use crate::model::name::Name;
+
+/// Connections that the kernel completes before a worker takes them, per socket. Bounded by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket that no runtime has taken yet.
+#[derive(Debug)]
+pub enum Socketed {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// The sockets of one listener.
+#[derive(Debug)]
+pub struct Bound {
+    /// The listener's name.
+    pub name: Name,
+    /// Where it listens; a port 0 is resolved.
+    pub address: Address,
+    /// A socket for each worker.
+    pub sockets: Vec<Socketed>,
+}
+
+/// Why a listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error("listener {name}: {address} is in use by another process")]
+    InUse {
+        /// Which listener.
+        name: Name,
+        /// Where.
+        address: String,
+    },
+    /// The path exists and is no socket.
+    #[error("listener {name}: {} exists and is no socket", path.display())]
+    NotASocket {
+        /// Which listener.
+        name: Name,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("listener {name}: cannot listen on {address}")]
+    System {
+        /// Which listener.
+        name: Name,
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Opens `count` sockets for a listener.
+///
+/// # Errors
+/// [`BindError`] names the listener and the address.
+pub fn bind(name: &Name, address: &Address, count: usize) -> Result<Bound, BindError> {
+    match address {
+        Address::Tcp(wanted) => bind_tcp(*wanted, count)
+            .map(|(at, sockets)| Bound { name: name.clone(), address: Address::Tcp(at), sockets })
+            .map_err(|source| failed(name, wanted.to_string(), source)),
+        Address::Unix(path) => bind_unix(name, path, count),
+    }
+}
+
+/// Each worker gets a socket of its own (`SO_REUSEPORT`), and the kernel spreads connections over them.
+///
+/// That option would also let a second gateway share the port unnoticed, so the first socket is opened
+/// without it: it fails where anybody listens already.
+fn bind_tcp(wanted: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Socketed>)> {
+    let probe = tcp_socket(wanted)?;
+    probe.bind(&wanted.into())?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(wanted);
+    drop(probe);
+    let sockets = (0..count).map(|_| {
+        let socket = tcp_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Socketed::Tcp(socket.into()))
+    });
+    Ok((address, sockets.collect::<io::Result<_>>()?))
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+fn bind_unix(name: &Name, path: &Path, count: usize) -> Result<Bound, BindError> {
+    let system = |source| failed(name, format!("unix:{}", path.display()), source);
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(BindError::NotASocket { name: name.clone(), path: path.to_owned() });
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(BindError::InUse { name: name.clone(), address: format!("unix:{}", path.display()) });
+        }
+        // Left behind by a process that was killed.
+        std::fs::remove_file(path).map_err(system)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(system)?;
+    listener.set_nonblocking(true).map_err(system)?;
+    let sockets = (0..count).map(|_| listener.try_clone().map(Socketed::Unix)).collect::<io::Result<_>>().map_err(system)?;
+    Ok(Bound { name: name.clone(), address: Address::Unix(path.to_owned()), sockets })
+}
+
+fn failed(name: &Name, address: String, source: io::Error) -> BindError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        BindError::InUse { name: name.clone(), address }
+    } else {
+        BindError::System { name: name.clone(), address, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BindError;
+    use super::bind;
+    use crate::config::Address;
+    use crate::model::name::Name;
+
+    #[test]
+    fn a_second_gateway_on_the_same_port_is_an_error() {
+        let name = Name::parse("traffic-0").unwrap();
+        let first = bind(&name, &Address::Tcp("127.0.0.1:0".parse().unwrap()), 2).unwrap();
+        assert_eq!(first.sockets.len(), 2);
+        let again = bind(&name, &first.address, 2).unwrap_err();
+        assert!(matches!(again, BindError::InUse { .. }), "{again}");
+        assert!(again.to_string().contains("traffic-0"), "{again}");
+    }
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = Name::parse("sock").unwrap();
+        let path = directory.path().join("s");
+        let address = Address::Unix(path.clone());
+        drop(bind(&name, &address, 2).unwrap());
+        let live = bind(&name, &address, 2).unwrap();
+        assert!(matches!(bind(&name, &address, 1), Err(BindError::InUse { .. })));
+        drop(live);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind(&name, &address, 1), Err(BindError::NotASocket { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,44 @@
+//! What a snapshot is compiled from besides the configuration: everything that had to be read or fetched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Slots;
+use crate::model::digest::Digest;
+use crate::model::name::Name;
+use crate::model::slot::Slot;
+use crate::model::time::UnixSeconds;
+use crate::snapshot::target::Files;
+use crate::store::record_key::Owner;
+use crate::tokens::jwks::KeySet;
+
+/// A key that opens something, as its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotKey {
+    /// Which slot holds it.
+    pub slot: Slot,
+    /// SHA-256 of the key.
+    pub digest: Digest,
+    /// When it stops to open anything.
+    pub expires: Option<UnixSeconds>,
+}
+
+/// The keys of an owner, and where they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedSlots {
+    /// Where they came from: keys that cannot be read again are kept only while this stays the same.
+    pub from: Slots,
+    /// The keys; at least one.
+    pub keys: Vec<SlotKey>,
+}
+
+/// Everything that was read. What is missing here could not be, and whoever needs it is quarantined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Keys by owner.
+    pub slots: BTreeMap<Owner, LoadedSlots>,
+    /// PEM files.
+    pub files: Files,
+    /// Keys of foreign issuers.
+    pub issuers: BTreeMap<Name, Arc<KeySet>>,
+}
