@@ -1,3 +1,5 @@
+//! The Face-like service by its answers: what it finds, what it refuses, without a socket.
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};

@@ -1,3 +1,5 @@
+//! The scoring server by its answers: every route, every refusal, without a socket.
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
