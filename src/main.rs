@@ -1,1 +1,3 @@
+//! The program: arguments, runtime, exit code.
+
 fn main() {}
