@@ -1,4 +1,243 @@
 //! A request, from its head to the last byte of its answer.
+//!
+//! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, forward. A stage takes the
+//! proof of the stage before by value and returns its own, so that none can be left out.
 
+mod admit;
+mod authenticate;
+mod authorize;
 mod credential;
+mod find;
+mod forward;
 mod headers;
+pub mod issuer_keys;
+mod judge;
+pub mod peer;
+mod refuse;
+pub mod relay;
+mod upgrade;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use http_body::Body as _;
+use http_body::SizeHint;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::model::name::Name;
+use crate::model::refusal::Denied;
+use crate::model::refusal::Failed;
+use crate::model::refusal::Refusal;
+use crate::model::time::UnixSeconds;
+use crate::observe::metrics::ListenerMetrics;
+use crate::observe::record::Observer;
+use crate::observe::record::Record;
+use crate::pipeline::admit::Admitted;
+use crate::pipeline::issuer_keys::KeyRequests;
+use crate::pipeline::judge::Judge;
+use crate::pipeline::judge::Tokens;
+use crate::pipeline::peer::Peer;
+use crate::pipeline::refuse::Context;
+use crate::pipeline::refuse::Reader;
+use crate::pipeline::relay::AnswerBody;
+use crate::snapshot::Snapshot;
+use crate::snapshot::live;
+use crate::snapshot::service::Service;
+use crate::upstream::clients::Clients;
+
+/// One worker's gateway: what its requests share, none of it shared with another worker.
+#[derive(Debug)]
+pub struct Gateway {
+    live: RefCell<live::Reader>,
+    clients: Clients,
+    tokens: Tokens,
+    observer: Rc<Observer>,
+    issuer_keys: KeyRequests,
+    draining: Arc<AtomicBool>,
+    tasks: TaskTracker,
+}
+
+/// Why the checks of a request have stopped.
+#[derive(Debug)]
+pub enum Halt {
+    /// The answer is no.
+    Refused(Refusal),
+    /// This issuer's keys have to be fetched before the token can be judged.
+    KeysWanted(Name),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Denied> for Halt {
+    fn from(why: Denied) -> Self {
+        Self::Refused(why.into())
+    }
+}
+
+impl From<Failed> for Halt {
+    fn from(failed: Failed) -> Self {
+        Self::Refused(failed.into())
+    }
+}
+
+impl Gateway {
+    /// Makes a worker's gateway. `seed` makes its choices of endpoints differ from its siblings'.
+    #[must_use]
+    pub fn new(
+        live: live::Reader,
+        observer: Rc<Observer>,
+        issuer_keys: KeyRequests,
+        draining: Arc<AtomicBool>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            live: RefCell::new(live),
+            clients: Clients::new(seed),
+            tokens: Tokens::default(),
+            observer,
+            issuer_keys,
+            draining,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+        let (head, body) = request.into_parts();
+        let reader = Reader::of(&head.method, &head.headers);
+        let version = head.version;
+        let mut record = Record::begin(&self.observer, &head, &peer.connection, Instant::now());
+        let mut service = None;
+        let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
+            Ok((admitted, trusts_peer)) => {
+                forward::send(self, admitted, peer, trusts_peer, head, body, record).await
+            }
+            Err(refusal) => Err((refusal, record)),
+        };
+        let mut response = answer.unwrap_or_else(|(refusal, record)| refuse(refusal, service.as_deref(), reader, record));
+        if self.draining.load(Ordering::Relaxed) && version != Version::HTTP_2 {
+            // The client opens its next connection somewhere else, while there is still time.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Runs the checks; once more with a new snapshot where an issuer's keys had to be fetched first.
+    async fn admit(
+        &self,
+        peer: &Peer,
+        head: &Parts,
+        body: &SizeHint,
+        record: &mut Record,
+        found: &mut Option<Arc<Service>>,
+    ) -> Result<(Admitted, bool), Refusal> {
+        let wanted = match self.check(peer, head, body, record, found) {
+            Ok(admitted) => return Ok(admitted),
+            Err(Halt::Refused(refusal)) => return Err(refusal),
+            Err(Halt::KeysWanted(issuer)) => issuer,
+        };
+        self.issuer_keys.fetch(wanted).await?;
+        self.check(peer, head, body, record, found).map_err(|halt| match halt {
+            Halt::Refused(refusal) => refusal,
+            Halt::KeysWanted(_) => Denied::TokenKeyUnknown.into(),
+        })
+    }
+
+    fn check(
+        &self,
+        peer: &Peer,
+        head: &Parts,
+        body: &SizeHint,
+        record: &mut Record,
+        found: &mut Option<Arc<Service>>,
+    ) -> Result<(Admitted, bool), Halt> {
+        let snapshot: Arc<Snapshot> = Arc::clone(self.live.borrow_mut().load());
+        let judge = Judge { snapshot: &snapshot, now: UnixSeconds::now(), tokens: &self.tokens };
+        record.generation(snapshot.generation);
+        let trusts_peer = trusts(&snapshot, peer, head, record);
+
+        let routed = find::service(&snapshot, head)?;
+        if found.replace(Arc::clone(routed.service())).is_none() {
+            record.service(&routed.service().metrics);
+        }
+        let known = authenticate::check(&judge, routed, head)?;
+        record.principal(known.principal());
+        let allowed = authorize::check(&judge, known, head)?;
+        if let Some(lent) = allowed.lent() {
+            record.limited_token(Arc::clone(&lent.id), lent.isv.as_str().into());
+        }
+        Ok((admit::admit(&snapshot, &allowed, head, body)?, trusts_peer))
+    }
+
+    /// What is due now and then: the access log is written out, idle connections are closed.
+    pub fn housekeeping(&self, now: Instant, since_epoch: Duration) {
+        self.observer.tick(now, since_epoch);
+        self.clients.sweep(now);
+    }
+
+    /// What a listener counts.
+    #[must_use]
+    pub fn listener_metrics(&self, listener: &Name) -> Arc<ListenerMetrics> {
+        self.observer.metrics().listener(listener)
+    }
+
+    /// The TLS of a listener, as it is now.
+    #[must_use]
+    pub fn tls(&self, listener: &Name) -> Option<Arc<rustls::ServerConfig>> {
+        self.live.borrow_mut().load().tls.get(listener).map(Arc::clone)
+    }
+
+    /// Everything that this worker has under way besides what it listens on.
+    #[must_use]
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+}
+
+/// Whether the peer is a proxy that is believed; if so, the record learns for whom it speaks.
+fn trusts(snapshot: &Snapshot, peer: &Peer, head: &Parts, record: &mut Record) -> bool {
+    let proxies = &snapshot.trusted_proxies;
+    let Some(address) = peer.address().filter(|address| proxies.iter().any(|net| net.contains(address))) else {
+        return false;
+    };
+    if let Some(client) = headers::client_address(Some(address), proxies, &head.headers) {
+        record.client(client);
+    }
+    true
+}
+
+fn refuse(refusal: Refusal, service: Option<&Service>, reader: Reader, mut record: Record) -> Response<AnswerBody> {
+    record.refused(refusal);
+    let request_id = record.request_id();
+    let context = Context { service, reader, decision: record.decision_id(), request_id: &request_id };
+    let (head, text) = refuse::answer(refusal, &context).into_parts();
+    if reader == Reader::HeadOnly || text.is_empty() {
+        record.complete();
+        return Response::from_parts(head, AnswerBody::Own(None, None));
+    }
+    Response::from_parts(head, AnswerBody::Own(Some(text), Some(record)))
+}
+
+/// The system's clock, for the timestamps of the access log.
+#[expect(clippy::disallowed_methods, reason = "the edge of a worker asks the clock for all of its requests")]
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

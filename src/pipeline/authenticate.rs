@@ -9,9 +9,11 @@ use crate::config::CallerResource;
 use crate::model::digest::Digest;
 use crate::model::feature::FeatureSet;
 use crate::model::refusal::Denied;
+use crate::model::refusal::Failed;
 use crate::model::resource::ResourceId;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
+use crate::observe::record::Principal;
 use crate::pipeline::Halt;
 use crate::pipeline::Judge;
 use crate::pipeline::credential;
@@ -44,14 +46,18 @@ pub enum Caller<'s> {
 }
 
 impl<'s> Authenticated<'s> {
-    /// Where the request goes.
-    pub const fn routed(&self) -> &Routed<'s> {
-        &self.routed
-    }
-
-    /// Who calls.
-    pub const fn caller(&self) -> &Caller<'s> {
-        &self.caller
+    /// Who calls, for the record.
+    pub fn principal(&self) -> Principal {
+        match &self.caller {
+            Caller::Anyone => Principal::Anonymous,
+            Caller::Service(slot) => {
+                Principal::Service { service: self.routed.service().settings.name.clone(), slot: *slot }
+            }
+            Caller::Account(account, slot) => Principal::Account { account: account.name.clone(), slot: *slot },
+            Caller::Token(token, _) => {
+                Principal::Token { issuer: token.issuer.clone(), subject: Arc::clone(&token.subject) }
+            }
+        }
     }
 
     pub(super) fn into_parts(self) -> (Routed<'s>, Caller<'s>) {
@@ -73,8 +79,11 @@ impl Caller<'_> {
 /// Checks the one credential that the service wants.
 ///
 /// # Errors
-/// A 401 row, or [`Halt::KeysWanted`] when a token cannot be judged before its issuer's keys are fetched.
+/// [`Failed::ServiceQuarantined`], a 401 row, or [`Halt::KeysWanted`] when a token cannot be judged before its issuer's keys are fetched.
 pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<Authenticated<'s>, Halt> {
+    if routed.service().quarantined.is_some() {
+        return Err(Failed::ServiceQuarantined.into());
+    }
     let caller = match &routed.service().auth {
         Auth::Public => Caller::Anyone,
         Auth::Key { sources, accounts } => {

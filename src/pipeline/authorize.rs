@@ -21,12 +21,18 @@ pub struct Authorized<'s> {
     routed: Routed<'s>,
     caller: Caller<'s>,
     grant: FeatureSet,
+    lent: Option<Arc<LimitedToken>>,
 }
 
 impl<'s> Authorized<'s> {
     /// Features that the request may use.
     pub const fn grant(&self) -> FeatureSet {
         self.grant
+    }
+
+    /// The LimitedAccessToken that was needed, if one was.
+    pub const fn lent(&self) -> Option<&Arc<LimitedToken>> {
+        self.lent.as_ref()
     }
 
     /// Who calls.
@@ -49,24 +55,24 @@ pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> R
     let (routed, caller) = known.into_parts();
     let own = approvals(judge.snapshot, &caller);
     let needed = routed.service().features.needs(&head.method, routed.path(), head.uri.query());
-    let grant = match needed.unmet(own) {
-        None => own,
+    let (grant, lent) = match needed.unmet(own) {
+        None => (own, None),
         Some(_) => {
             let token = credential::limited_access_token(&head.headers)?.ok_or(Denied::FeatureNotGranted)?;
             let token = judge.tokens.verify_limited(&judge.snapshot.limited, token, judge.now)?;
-            let grant = own.union(lent(judge, &caller, &token)?);
+            let grant = own.union(covered(judge, &caller, &token)?);
             if needed.unmet(grant).is_some() {
                 return Err(Denied::FeatureNotGranted.into());
             }
-            grant
+            (grant, Some(token))
         }
     };
-    Ok(Authorized { routed, caller, grant })
+    Ok(Authorized { routed, caller, grant, lent })
 }
 
 /// What a LimitedAccessToken lends to this caller: nothing to another resource's, and never more than its ISV
 /// may lend at this moment.
-fn lent(judge: &Judge<'_>, caller: &Caller<'_>, token: &Arc<LimitedToken>) -> Result<FeatureSet, Denied> {
+fn covered(judge: &Judge<'_>, caller: &Caller<'_>, token: &Arc<LimitedToken>) -> Result<FeatureSet, Denied> {
     if caller.resource() != Some(&token.target) {
         return Err(Denied::LimitedTokenResource);
     }

@@ -47,8 +47,7 @@ impl<'s> Routed<'s> {
 /// Finds the service for a request.
 ///
 /// # Errors
-/// A row about the request's form (400, 405, 414), [`Denied::NoService`], [`Denied::MethodNotAllowed`], or
-/// [`Failed::ServiceQuarantined`].
+/// A row about the request's form (400, 405, 414), [`Denied::NoService`] or [`Denied::MethodNotAllowed`].
 pub fn service<'s>(snapshot: &'s Snapshot, head: &'s Parts) -> Result<Routed<'s>, Halt> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Denied::MethodRefused.into());
@@ -65,9 +64,6 @@ pub fn service<'s>(snapshot: &'s Snapshot, head: &'s Parts) -> Result<Routed<'s>
     let found = snapshot.routes.find(&host, &path, &head.method)?;
     let service = snapshot.services.get(found).ok_or(Failed::Internal)?;
     path.oddities().allowed_by(service.settings.path_allows).map_err(|_refused| Denied::PathAmbiguous)?;
-    if service.quarantined.is_some() {
-        return Err(Failed::ServiceQuarantined.into());
-    }
     Ok(Routed { service, path, host: written_host })
 }
 

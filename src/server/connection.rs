@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
@@ -14,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::name::Name;
+use crate::observe::record;
 use crate::pipeline::Gateway;
 use crate::pipeline::peer::Peer;
 use crate::upstream::pool::LocalExecutor;
@@ -95,16 +97,18 @@ pub enum Tls {
 pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Accepted, drain: CancellationToken) {
     let Accepted { stream, address, listener, tls } = accepted;
     let metrics = gateway.listener_metrics(&listener);
-    let _open = metrics.open();
+    let mut open = metrics.accept();
     let stream = match tls {
         Tls::Off => stream,
         Tls::On => match handshake(&gateway, &listener, stream).await {
             Ok(stream) => {
-                metrics.handshake_done();
+                metrics.handshake(version_of(&stream));
                 stream
             }
             Err(error) => {
-                metrics.handshake_failed();
+                let late = error.kind() == io::ErrorKind::TimedOut;
+                metrics.handshake_failed(if late { HandshakeFailure::Timeout } else { HandshakeFailure::Protocol });
+                open.ends(ConnectionEnd::Handshake);
                 tracing::debug!(%listener, %error, "the TLS handshake failed");
                 return;
             }
@@ -114,7 +118,8 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
     if tokio::time::timeout(HEAD_WITHIN, first_byte(&stream)).await.is_err() {
         return;
     }
-    let peer = Rc::new(Peer::new(address, matches!(tls, Tls::On), listener));
+    let scheme = if tls == Tls::On { Scheme::HTTPS } else { Scheme::HTTP };
+    let peer = Rc::new(Peer { connection: record::Peer { address, scheme }, listener });
     let service = service_fn(move |request| {
         let (gateway, peer) = (Rc::clone(&gateway), Rc::clone(&peer));
         async move { Ok::<_, Infallible>(gateway.answer(&peer, request).await) }

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::model::name::Name;
 use crate::pipeline::Gateway;
+use crate::pipeline::since_epoch;
 use crate::server::connection::Accepted;
 use crate::server::connection::Protocols;
 use crate::server::connection::Tls;
@@ -86,7 +87,7 @@ impl Worker {
 
 async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>) {
     let protocols = Rc::new(Protocols::new());
-    let connections = TaskTracker::new();
+    let connections = gateway.tasks().clone();
     let drain = CancellationToken::new();
     let mut listening: HashMap<Name, CancellationToken> = HashMap::new();
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -115,7 +116,7 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
                 Some(Command::Drain(within)) => break within,
                 None => break Duration::ZERO,
             },
-            _ = housekeeping.tick() => gateway.housekeeping(Instant::now()),
+            _ = housekeeping.tick() => gateway.housekeeping(Instant::now(), since_epoch()),
         }
     };
     listening.values().for_each(CancellationToken::cancel);
@@ -126,7 +127,7 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
     if tokio::time::timeout(drain_within, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections were still open at the end of the drain");
     }
-    gateway.housekeeping(Instant::now());
+    gateway.housekeeping(Instant::now(), since_epoch());
 }
 
 /// One worker's end of a listener.

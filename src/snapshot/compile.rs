@@ -4,7 +4,6 @@
 //! from the snapshot before, so that connections, verified tokens and counters go on.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -201,7 +200,7 @@ fn targets(sources: Sources<'_>, problems: &mut Vec<String>) -> Targets {
         services.filter_map(|service| service.target.as_ref()).find(|target| target.name == *name)
     };
     let each = sources.config.upstreams.values().map(|upstream| {
-        let target = Target::compile(upstream, &sources.inputs.files, running(&upstream.name));
+        let target = Target::compile(upstream, &sources.inputs.files, sources.metrics, running(&upstream.name));
         let target = target.map_err(|why| {
             problems.push(format!("upstreams.{}: {why}", upstream.name));
             format!("its upstream {} cannot be used: {why}", upstream.name)
@@ -382,10 +381,4 @@ fn union(allowances: impl Iterator<Item = PathAllowances>) -> PathAllowances {
         semicolons: all.semicolons || one.semicolons,
         encoded_percent: all.encoded_percent || one.encoded_percent,
     })
-}
-
-/// The names of all services of a snapshot, for whoever has to forget the others.
-#[must_use]
-pub fn service_names(config: &Config) -> BTreeSet<&Name> {
-    config.services.keys().collect()
 }

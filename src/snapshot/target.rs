@@ -18,6 +18,8 @@ use crate::config::HostHeader;
 use crate::config::Protocol;
 use crate::config::Upstream;
 use crate::model::name::Name;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::UpstreamMetrics;
 
 /// Where the requests of a service go.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Target {
     pub endpoints: Box<[Endpoint]>,
     /// What `Host` says.
     pub host: HostHeader,
+    /// Its counters.
+    pub metrics: Arc<UpstreamMetrics>,
     /// What it was made from: an equal configuration with equal files keeps this very target, and so its connections.
     made_from: (Upstream, Files),
 }
@@ -113,7 +117,12 @@ impl Target {
     ///
     /// # Errors
     /// [`BadTarget`] when its TLS material is missing or unusable.
-    pub fn compile(upstream: &Upstream, files: &Files, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, BadTarget> {
+    pub fn compile(
+        upstream: &Upstream,
+        files: &Files,
+        metrics: &Metrics,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, BadTarget> {
         let made_from = (upstream.clone(), files_of(upstream, files)?);
         if let Some(previous) = previous.filter(|previous| previous.made_from == made_from) {
             return Ok(Arc::clone(previous));
@@ -151,6 +160,7 @@ impl Target {
             name: upstream.name.clone(),
             endpoints: endpoints.collect::<Result<_, BadTarget>>()?,
             host: upstream.host.clone(),
+            metrics: metrics.upstream(&upstream.name),
             made_from,
         }))
     }

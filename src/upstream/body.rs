@@ -12,27 +12,29 @@ use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::model::refusal::Denied;
+use crate::observe::record::ByteCount;
 use crate::upstream::timer::IdleTimer;
 
 /// What became of a request's body, shared between whoever sends it and whoever has to answer for it.
 #[derive(Debug, Default)]
 pub struct Progress {
-    bytes: Cell<u64>,
-    complete: Cell<bool>,
+    completed: Cell<Option<Instant>>,
     stopped: Cell<Option<Denied>>,
 }
 
 impl Progress {
-    /// Bytes passed on so far.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes.get()
+    /// When all of it had been passed on; `None` before that.
+    pub const fn completed(&self) -> Option<Instant> {
+        self.completed.get()
     }
 
-    /// Whether all of it was passed on.
-    pub const fn is_complete(&self) -> bool {
-        self.complete.get()
+    fn complete(&self) {
+        if self.completed.get().is_none() {
+            self.completed.set(Some(Instant::now()));
+        }
     }
 
     /// Why it was stopped, when that was the client's doing.
@@ -57,17 +59,20 @@ pub enum BodyError {
 pub struct RequestBody {
     inner: Incoming,
     progress: Rc<Progress>,
-    limit: u64,
+    passed: Option<ByteCount>,
+    left: u64,
     timer: IdleTimer,
 }
 
 impl RequestBody {
-    /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece.
+    /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece, and counts into `passed`.
     #[must_use]
-    pub fn new(inner: Incoming, limit: u64, idle: Duration) -> (Self, Rc<Progress>) {
+    pub fn new(inner: Incoming, limit: u64, idle: Duration, passed: Option<ByteCount>) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress::default());
-        progress.complete.set(inner.is_end_stream());
-        (Self { inner, progress: Rc::clone(&progress), limit, timer: IdleTimer::start(idle) }, progress)
+        if inner.is_end_stream() {
+            progress.complete();
+        }
+        (Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::start(idle) }, progress)
     }
 
     fn stop(&self, why: Denied) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -85,16 +90,19 @@ impl Body for RequestBody {
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer.progressed();
-                let sent = this.progress.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
-                if sent > this.limit {
-                    return this.stop(Denied::BodyTooLarge);
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(left) = this.left.checked_sub(bytes) else { return this.stop(Denied::BodyTooLarge) };
+                this.left = left;
+                if let Some(passed) = &this.passed {
+                    passed.add(bytes);
                 }
-                this.progress.bytes.set(sent);
-                this.progress.complete.set(this.inner.is_end_stream());
+                if this.inner.is_end_stream() {
+                    this.progress.complete();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                this.progress.complete.set(true);
+                this.progress.complete();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::Response;
@@ -17,6 +18,7 @@ use crate::model::refusal::Failed;
 use crate::snapshot::target::Endpoint;
 use crate::snapshot::target::EndpointId;
 use crate::snapshot::target::Target;
+use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
 use crate::upstream::pool::Lease;
 use crate::upstream::pool::Pool;
@@ -24,6 +26,21 @@ use crate::upstream::pool::SendError;
 
 /// Connections that a request may find closed before it gives up: each time none of it was written.
 const STALE_TRIES: usize = 4;
+
+/// Ends when an answer has been awaited for this long since the request was complete. While its body is still
+/// being sent, that body's own deadline holds.
+async fn silence(progress: &Progress, within: Duration) {
+    loop {
+        let Some(completed) = progress.completed() else {
+            tokio::time::sleep(within).await;
+            continue;
+        };
+        if Instant::now() >= completed + within {
+            return;
+        }
+        tokio::time::sleep_until(completed + within).await;
+    }
+}
 
 /// One worker's way to all upstreams.
 #[derive(Debug)]
@@ -73,6 +90,7 @@ impl Clients {
         target: &Target,
         timeouts: &Timeouts,
         request: Request<RequestBody>,
+        progress: &Progress,
     ) -> Result<Answer, Stopped> {
         let mut request = Box::new(request);
         let mut unreachable = 0_u64;
@@ -92,15 +110,19 @@ impl Clients {
             if target.host == HostHeader::Endpoint {
                 request.headers_mut().insert(http::header::HOST, endpoint.authority.clone());
             }
-            match tokio::time::timeout(timeouts.response, lease.send(*request)).await {
-                Ok(Ok(response)) => return Ok(Answer { response, lease, endpoint: Arc::clone(&endpoint.label) }),
-                Ok(Err(SendError::Unsent(back))) if stale < STALE_TRIES => {
+            let sent = tokio::select! {
+                biased;
+                sent = lease.send(*request) => sent,
+                () = silence(progress, timeouts.response) => return Err(Stopped::NoAnswer),
+            };
+            match sent {
+                Ok(response) => return Ok(Answer { response, lease, endpoint: Arc::clone(&endpoint.label) }),
+                Err(SendError::Unsent(back)) if stale < STALE_TRIES => {
                     stale += 1;
                     request = back;
                 }
-                Ok(Err(SendError::Unsent(_))) => return Err(Stopped::NotSent(Failed::UpstreamClosed)),
-                Ok(Err(SendError::Lost(error))) => return Err(Stopped::Lost(error)),
-                Err(_elapsed) => return Err(Stopped::NoAnswer),
+                Err(SendError::Unsent(_)) => return Err(Stopped::NotSent(Failed::UpstreamClosed)),
+                Err(SendError::Lost(error)) => return Err(Stopped::Lost(error)),
             }
         }
     }

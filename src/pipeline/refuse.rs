@@ -1,0 +1,189 @@
+//! The gateway's own answers: a refusal, read from its row in the one table.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::config::Dialect;
+use crate::model::refusal::Denied;
+use crate::model::refusal::Refusal;
+use crate::model::refusal::Row;
+use crate::model::refusal::Shown;
+use crate::observe::ids::Id;
+use crate::observe::ids::REQUEST_ID;
+use crate::snapshot::service::Auth;
+use crate::snapshot::service::Service;
+
+/// The header that names the decision, as the access log does.
+pub const DECISION_ID: HeaderName = HeaderName::from_static("x-scoregate-decision-id");
+
+/// Azure's clients read an error's code from here before they read the body.
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// How a caller reads answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A gRPC client: status 200 and `grpc-status`.
+    Grpc,
+    /// Anybody else.
+    Http,
+    /// Somebody who asked for the head only.
+    HeadOnly,
+}
+
+impl Reader {
+    /// Tells from a request's head.
+    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+            Self::Grpc
+        } else if *method == Method::HEAD {
+            Self::HeadOnly
+        } else {
+            Self::Http
+        }
+    }
+}
+
+/// What the answer is about besides its refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The service, where one was found.
+    pub service: Option<&'a Service>,
+    /// How the caller reads.
+    pub reader: Reader,
+    /// The decision's name.
+    pub decision: Id,
+    /// The request's name.
+    pub request_id: &'a HeaderValue,
+}
+
+/// Writes the answer.
+pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
+    let row = refusal.row();
+    let (code, message) = wording(refusal, row, context.service);
+    let mut response = match context.reader {
+        Reader::Grpc => grpc(row, &message),
+        Reader::Http | Reader::HeadOnly => http(refusal, row, &code, &message, context),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(DECISION_ID, context.decision.header_value());
+    headers.insert(REQUEST_ID, context.request_id.clone());
+    if let Ok(status) = HeaderValue::try_from(proxy_status(refusal, row)) {
+        headers.insert(PROXY_STATUS, status);
+    }
+    if let Refusal::Denied { retry_after: Some(after), .. } = refusal {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    response
+}
+
+/// `Proxy-Status` (RFC 9209) says that this is the gateway's answer, and why as far as the caller may know.
+fn proxy_status(refusal: Refusal, row: Row) -> String {
+    match refusal {
+        Refusal::Denied { .. } if row.status == StatusCode::BAD_REQUEST => "scoregate; error=http_request_error".to_owned(),
+        Refusal::Denied { .. } => "scoregate; error=http_request_denied".to_owned(),
+        Refusal::Failed(failed) => format!("scoregate; error={}", failed.proxy_status()),
+    }
+}
+
+fn grpc(row: Row, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(row.grpc as u16));
+    // The texts are ASCII without `%`, which is what the encoding of grpc-message leaves as it is.
+    if let Ok(message) = HeaderValue::from_str(message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+fn http(refusal: Refusal, row: Row, code: &str, message: &str, context: &Context<'_>) -> Response<Bytes> {
+    let mut document = json!({
+        "type": "about:blank",
+        "title": row.status.canonical_reason().unwrap_or("Error"),
+        "status": row.status.as_u16(),
+        "detail": message,
+        "instance": format!("urn:scoregate:decision:{}", context.decision),
+        "error": { "code": code, "message": message },
+    });
+    let is_face = context.service.is_some_and(|service| service.settings.dialect == Dialect::Face);
+    if is_face && refusal == Refusal::from(Denied::FeatureNotGranted) {
+        unsupported_feature(&mut document);
+    }
+    let mut response = Response::new(Bytes::from(document.to_string()));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Ok(code) = HeaderValue::from_str(code) {
+        headers.insert(ERROR_CODE, code);
+    }
+    if row.status == StatusCode::UNAUTHORIZED {
+        challenge(refusal, context.service, headers);
+    }
+    response
+}
+
+/// A 401 says what is wanted (RFC 9110 §15.5.2).
+fn challenge(refusal: Refusal, service: Option<&Service>, headers: &mut HeaderMap) {
+    let wanted = service.map(|service| match refusal {
+        Refusal::Denied { why: Denied::CredentialMissing, .. } => &service.challenge.missing,
+        Refusal::Denied { .. } | Refusal::Failed(_) => &service.challenge.invalid,
+    });
+    for value in wanted.into_iter().flatten() {
+        headers.append(header::WWW_AUTHENTICATE, value.clone());
+    }
+    if !headers.contains_key(header::WWW_AUTHENTICATE) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+const FACE_UNAUTHENTICATED: &str = "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource.";
+const FACE_UNSUPPORTED: &str = "Feature is not supported, missing approval for one or more of the following features: Identification,Verification. Please apply for access at https://aka.ms/facerecognition";
+
+/// The code and the text that this caller learns: Azure's own where they are public.
+fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (String, String) {
+    let own = |code: &str, message: &str| (code.to_owned(), message.to_owned());
+    let Some(service) = service else { return own(row.code, row.message) };
+    let about_credentials = row.status == StatusCode::UNAUTHORIZED && !is_about_limited_token(refusal);
+    match (service.settings.dialect, &service.auth) {
+        (Dialect::Face, _) if about_credentials => own("401", FACE_UNAUTHENTICATED),
+        (Dialect::Face, _) | (Dialect::Scoring, Auth::Public) => own(row.code, row.message),
+        (Dialect::Scoring, Auth::Key { .. }) if refusal == Denied::CredentialMalformed.into() => {
+            own("key_auth_bad_header_forbidden", row.message)
+        }
+        (Dialect::Scoring, Auth::Key { .. }) if row.shown == Shown::AsUnauthenticated => {
+            own("key_auth_access_denied", "The key is not accepted by this service.")
+        }
+        (Dialect::Scoring, Auth::Token { .. }) if row.shown == Shown::AsUnauthenticated => {
+            own("token_auth_access_denied", "The token is not accepted by this service.")
+        }
+        (Dialect::Scoring, Auth::Key { .. } | Auth::Token { .. }) => own(row.code, row.message),
+    }
+}
+
+fn is_about_limited_token(refusal: Refusal) -> bool {
+    [Denied::LimitedTokenInvalid, Denied::LimitedTokenExpired].map(Refusal::from).contains(&refusal)
+}
+
+/// The 403 that Face's own clients know: the captured form, with the later form's code at the top.
+fn unsupported_feature(document: &mut Value) {
+    let inner = json!({ "code": "UnsupportedFeature", "message": FACE_UNSUPPORTED });
+    let error = json!({ "code": "InvalidRequest", "message": "Invalid request has been sent.", "innererror": inner });
+    if let Some(members) = document.as_object_mut() {
+        members.insert("code".to_owned(), json!("UnsupportedFeature"));
+        members.insert("error".to_owned(), error);
+    }
+}

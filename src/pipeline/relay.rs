@@ -1,0 +1,241 @@
+//! The upstream's answer on its way to the client: streamed, counted, its record and its connection in tow.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body::Frame;
+use http_body::SizeHint;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+use crate::model::refusal::Failed;
+use crate::observe::record::Record;
+use crate::upstream::body::Progress;
+use crate::upstream::pool::Lease;
+use crate::upstream::timer::IdleTimer;
+
+/// The body of an answer to a client.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// What an upstream sends.
+    Relayed(Box<Relay>),
+    /// What the gateway says itself; its record ends with it.
+    Own(Option<Bytes>, Option<Record>),
+}
+
+/// Why an answer stops in the middle. The client sees a broken connection or a reset stream, never a whole answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The upstream's connection broke.
+    #[error("the upstream's answer stopped in the middle")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream sent nothing for too long, or the exchange as a whole took too long.
+    #[error("the upstream's answer took too long: {}", .0.row().code)]
+    TooSlow(Failed),
+}
+
+/// An upstream's body, with what has to be done at its end.
+#[derive(Debug)]
+pub struct Relay {
+    inner: Incoming,
+    /// A piece that was there as soon as the head, so that one write takes both.
+    first: Option<Frame<Bytes>>,
+    record: Option<Record>,
+    lease: Option<Lease>,
+    request: Rc<Progress>,
+    timer: IdleTimer,
+    total: Option<Pin<Box<Sleep>>>,
+}
+
+impl Relay {
+    /// Relays `inner`; waits at most `idle` for each piece, and until `deadline` for all.
+    pub fn new(
+        inner: Incoming,
+        record: Record,
+        lease: Lease,
+        request: Rc<Progress>,
+        idle: Duration,
+        deadline: Option<Instant>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            inner,
+            first: None,
+            record: Some(record),
+            lease: Some(lease),
+            request,
+            timer: IdleTimer::start(idle),
+            total: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+        })
+    }
+
+    /// Takes up what the upstream has sent along with the head.
+    ///
+    /// The body belongs to another task, which delivers a piece when it is asked. One turn of the queue lets it;
+    /// without that the head would leave in a write of its own. Nothing is waited for: an event stream's head
+    /// goes out at once.
+    pub async fn take_first(&mut self) {
+        if self.inner.is_end_stream() {
+            return;
+        }
+        for turn in [Turn::Asks, Turn::Takes] {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.inner).poll_frame(cx))).await;
+            match (polled, turn) {
+                (Poll::Ready(Some(Ok(frame))), _) => {
+                    self.first = Some(frame);
+                    return;
+                }
+                (Poll::Pending, Turn::Asks) => next_turn().await,
+                // An end or an error is told again to whoever polls next.
+                (Poll::Ready(_) | Poll::Pending, _) => return,
+            }
+        }
+    }
+
+    fn ended(&mut self) {
+        let request_is_complete = self.request.completed().is_some();
+        if let Some(lease) = self.lease.take().filter(|_| request_is_complete) {
+            lease.finish();
+        }
+        if let Some(record) = self.record.take() {
+            record.complete();
+        }
+    }
+
+    fn broke(&mut self, why: Failed) {
+        self.lease = None;
+        if let Some(mut record) = self.record.take() {
+            record.broke_off(why);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    Asks,
+    Takes,
+}
+
+/// Lets every task that is ready run once.
+async fn next_turn() {
+    let mut waited = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        let polled = match this.first.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(&mut this.inner).poll_frame(cx),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer.progressed();
+                if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
+                    record.response_bytes(data.len() as u64);
+                }
+                if this.inner.is_end_stream() {
+                    this.ended();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                this.ended();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.broke(if error.is_parse() { Failed::UpstreamProtocol } else { Failed::UpstreamClosed });
+                Poll::Ready(Some(Err(Broken::Upstream(error))))
+            }
+            Poll::Pending => {
+                let late = if this.timer.poll_expired(cx).is_ready() {
+                    Failed::UpstreamTimeout
+                } else if this.total.as_mut().is_some_and(|total| total.as_mut().poll(cx).is_ready()) {
+                    Failed::TotalTimeout
+                } else {
+                    return Poll::Pending;
+                };
+                this.broke(late);
+                Poll::Ready(Some(Err(Broken::TooSlow(late))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.first {
+            None => self.inner.size_hint(),
+            Some(first) => {
+                let here = first.data_ref().map_or(0, |data| data.len() as u64);
+                let rest = self.inner.size_hint();
+                let mut both = SizeHint::new();
+                both.set_lower(rest.lower() + here);
+                if let Some(upper) = rest.upper() {
+                    both.set_upper(upper + here);
+                }
+                both
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Answers without a body (to HEAD, 204, 304) are never polled; one that is dropped earlier has lost its client.
+        if self.is_end_stream() {
+            self.ended();
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Relayed(relay) => Pin::new(&mut **relay).poll_frame(cx),
+            Self::Own(text, record) => {
+                let Some(text) = text.take() else { return Poll::Ready(None) };
+                if let Some(mut record) = record.take() {
+                    record.response_bytes(text.len() as u64);
+                    record.complete();
+                }
+                Poll::Ready(Some(Ok(Frame::data(text))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Relayed(relay) => relay.is_end_stream(),
+            Self::Own(text, _) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Relayed(relay) => relay.size_hint(),
+            Self::Own(text, _) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
