@@ -1,1 +1,302 @@
-//! To be written.
+//! A change, from its wake-up to a snapshot in force: read, parse, check, load, compile, publish.
+//!
+//! Any error keeps the snapshot that runs. The listeners of a change are opened between [`Reloader::prepare`] and
+//! [`Reloader::publish`], by whoever owns them, so that a port in use gives the change up as well.
+
+mod fetch;
+pub mod issuers;
+pub mod read;
+pub mod secret;
+pub mod watch;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config;
+use crate::config::Auth;
+use crate::config::Config;
+use crate::config::Slots;
+use crate::model::name::Name;
+use crate::model::time::UnixSeconds;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::ReloadStage;
+use crate::observe::metrics::ReloadTrigger;
+use crate::reload::read::Fetched;
+use crate::reload::secret::BadSecret;
+use crate::reload::secret::read_file;
+use crate::snapshot::Snapshot;
+use crate::snapshot::compile;
+use crate::snapshot::compile::CompileError;
+use crate::snapshot::compile::Compiled;
+use crate::snapshot::compile::Sources;
+use crate::snapshot::inputs::Inputs;
+use crate::snapshot::live;
+use crate::snapshot::live::Live;
+use crate::snapshot::live::Publisher;
+use crate::store::Store;
+use crate::store::change::ChangeError;
+use crate::store::record_key::Owner;
+use crate::store::state::Held;
+use crate::store::state::State;
+
+/// What woke the reloader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The process begins.
+    Start,
+    /// A file has changed, or may have.
+    FileChanged,
+    /// SIGHUP.
+    Hangup,
+    /// The store has changed.
+    StoreChanged,
+    /// An issuer's keys were fetched.
+    IssuerKeys,
+}
+
+impl Cause {
+    const fn trigger(self) -> ReloadTrigger {
+        match self {
+            Self::Start => ReloadTrigger::Start,
+            Self::FileChanged => ReloadTrigger::File,
+            Self::Hangup => ReloadTrigger::Signal,
+            Self::StoreChanged => ReloadTrigger::Store,
+            Self::IssuerKeys => ReloadTrigger::Issuer,
+        }
+    }
+}
+
+/// Why a change did not come into force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration could not be read.
+    #[error("the configuration could not be read")]
+    Unreadable(#[source] BadSecret),
+    /// The configuration is not UTF-8.
+    #[error("{} is not UTF-8 text", .0.display())]
+    NotText(PathBuf),
+    /// The configuration says things that cannot be.
+    #[error("{} has {} problem(s):{}", path.display(), problems.len(), listed(path, problems))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it.
+        problems: Vec<config::Problem>,
+    },
+    /// Something that the configuration refers to cannot be used. Fatal at start only.
+    #[error("not everything could be loaded:{}", lines(.0))]
+    Unloadable(Vec<String>),
+    /// The store would not give or keep a key.
+    #[error("the store could not be asked for {owner}")]
+    Store {
+        /// For whom.
+        owner: String,
+        /// What it said.
+        source: ChangeError,
+    },
+    /// There is no snapshot to be made.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
+fn listed(path: &Path, problems: &[config::Problem]) -> String {
+    problems.iter().map(|problem| format!("\n{}:{problem}", path.display())).collect()
+}
+
+fn lines(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n{problem}")).collect()
+}
+
+impl ReloadError {
+    const fn stage(&self) -> ReloadStage {
+        match self {
+            Self::Unreadable(_) => ReloadStage::Read,
+            Self::NotText(_) => ReloadStage::Parse,
+            Self::Invalid { .. } => ReloadStage::Check,
+            Self::Unloadable(_) | Self::Store { .. } | Self::Compile(_) => ReloadStage::Compile,
+        }
+    }
+}
+
+/// A change that could come into force.
+#[derive(Debug)]
+pub struct Candidate {
+    /// What was written.
+    pub config: Arc<Config>,
+    inputs: Inputs,
+    snapshot: Snapshot,
+    cause: Cause,
+    /// What of it does not work, one line each.
+    problems: Vec<String>,
+}
+
+/// Makes changes, one after the other. Owns the only way to publish.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    /// What the store held when it was last looked at.
+    pub state: State,
+    /// Key sets that were fetched from foreign issuers.
+    pub fetched: Fetched,
+    config: Arc<Config>,
+    inputs: Inputs,
+    publisher: Publisher,
+    problems: Vec<String>,
+}
+
+impl Reloader {
+    /// Reads and compiles for the first time.
+    ///
+    /// # Errors
+    /// Any [`ReloadError`]; at start all of them are fatal. An issuer that was not fetched yet is none.
+    pub async fn start(
+        path: PathBuf,
+        config: Config,
+        store: Arc<Store>,
+        state: State,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Live), ReloadError> {
+        let mut state = state;
+        ensure_keys(&config, &store, &mut state).await?;
+        let (inputs, problems) = read::read(&config, &Inputs::default(), &Fetched::default());
+        let Compiled { snapshot, problems: unusable } = compile::compile(Sources {
+            config: &config,
+            inputs: &inputs,
+            state: &state,
+            previous: None,
+            metrics: &metrics,
+            now: UnixSeconds::now(),
+        })?;
+        let mut fatal: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        fatal.extend(unusable);
+        if !fatal.is_empty() {
+            return Err(ReloadError::Unloadable(fatal));
+        }
+        metrics.gateway.reload_published(ReloadTrigger::Start, snapshot.generation, UnixSeconds::now());
+        let (live, publisher) = live::publish_first(Arc::new(snapshot));
+        let config = Arc::new(config);
+        let fetched = Fetched::default();
+        Ok((Self { path, store, metrics, state, fetched, config, inputs, publisher, problems: Vec::new() }, live))
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What of the configuration in force does not work, one line each.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Makes what could come into force; `None` when nothing has changed.
+    ///
+    /// # Errors
+    /// Any [`ReloadError`] but [`ReloadError::Unloadable`]: it is counted, and what runs goes on.
+    pub async fn prepare(&mut self, cause: Cause) -> Result<Option<Candidate>, ReloadError> {
+        let prepared = self.try_prepare(cause).await;
+        match &prepared {
+            Ok(Some(_)) => {}
+            Ok(None) => self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now()),
+            Err(error) => self.metrics.gateway.reload_failed(cause.trigger(), error.stage()),
+        }
+        prepared
+    }
+
+    async fn try_prepare(&mut self, cause: Cause) -> Result<Option<Candidate>, ReloadError> {
+        let config = match cause {
+            Cause::StoreChanged | Cause::IssuerKeys => Arc::clone(&self.config),
+            Cause::Start | Cause::FileChanged | Cause::Hangup => Arc::new(read_config(&self.path)?),
+        };
+        ensure_keys(&config, &self.store, &mut self.state).await?;
+        let (inputs, unread) = read::read(&config, &self.inputs, &self.fetched);
+        let mut problems: Vec<String> = unread.iter().map(ToString::to_string).collect();
+        let nothing_new = config == self.config && inputs == self.inputs;
+        if nothing_new && cause != Cause::StoreChanged {
+            self.tell(problems);
+            return Ok(None);
+        }
+        let previous = self.publisher.current();
+        let Compiled { snapshot, problems: unusable } = compile::compile(Sources {
+            config: &config,
+            inputs: &inputs,
+            state: &self.state,
+            previous: Some(&previous),
+            metrics: &self.metrics,
+            now: UnixSeconds::now(),
+        })?;
+        problems.extend(unusable);
+        Ok(Some(Candidate { config, inputs, snapshot, cause, problems }))
+    }
+
+    /// Puts a change in force. Requests that are under way go on with the snapshot that they began with.
+    pub fn publish(&mut self, candidate: Candidate) {
+        let Candidate { config, inputs, snapshot, cause, problems } = candidate;
+        let generation = snapshot.generation;
+        self.publisher.publish(Arc::new(snapshot));
+        self.metrics.forget_services(&names(config.services.keys()));
+        self.metrics.forget_upstreams(&names(config.upstreams.keys()));
+        self.metrics.forget_issuers(&names(config.issuers.keys()));
+        self.metrics.gateway.reload_published(cause.trigger(), generation, UnixSeconds::now());
+        tracing::info!(generation, ?cause, services = config.services.len(), "a new generation is in force");
+        (self.config, self.inputs) = (config, inputs);
+        self.tell(problems);
+    }
+
+    /// A change was given up after it was prepared.
+    pub fn give_up(&self, candidate: &Candidate) {
+        self.metrics.gateway.reload_failed(candidate.cause.trigger(), ReloadStage::Listen);
+    }
+
+    /// Logs problems when they are others than before: a poll finds the same ones every time.
+    fn tell(&mut self, problems: Vec<String>) {
+        if problems != self.problems {
+            problems.iter().for_each(|problem| tracing::warn!(problem, "not everything could be loaded"));
+            self.problems = problems;
+        }
+    }
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// [`ReloadError::Unreadable`], [`ReloadError::NotText`] or [`ReloadError::Invalid`].
+pub fn read_config(path: &Path) -> Result<Config, ReloadError> {
+    let bytes = read_file(path).map_err(ReloadError::Unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_bytes| ReloadError::NotText(path.to_owned()))?;
+    Config::read(&text).map_err(|problems| ReloadError::Invalid { path: path.to_owned(), problems })
+}
+
+/// Slots that the store is to hold and does not hold yet get their first keys.
+async fn ensure_keys(config: &Config, store: &Store, state: &mut State) -> Result<(), ReloadError> {
+    let of_services = config.services.values().filter_map(|service| match &service.auth {
+        Auth::Key(key) if key.slots == Some(Slots::Store) => Some(Owner::Service(service.name.clone())),
+        Auth::Key(_) | Auth::Token(_) | Auth::Public { .. } => None,
+    });
+    let of_accounts = config.accounts.values().filter(|account| account.slots == Slots::Store);
+    let owners = of_services.chain(of_accounts.map(|account| Owner::Account(account.name.clone())));
+    let missing: Vec<Owner> = owners.filter(|owner| matches!(state.slots(owner), Held::Nothing)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for owner in missing {
+        let refused = |source| ReloadError::Store { owner: owner.to_string(), source };
+        store.ensure(&owner, UnixSeconds::now()).await.map_err(refused)?;
+    }
+    match store.read().await {
+        Ok(now) => *state = now,
+        // The watch tells it too, a moment later.
+        Err(error) => tracing::warn!(%error, "the store could not be read again"),
+    }
+    Ok(())
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n Name>) -> HashSet<Name> {
+    names.cloned().collect()
+}

@@ -55,7 +55,7 @@ impl<'s> Authenticated<'s> {
             }
             Caller::Account(account, slot) => Principal::Account { account: account.name.clone(), slot: *slot },
             Caller::Token(token, _) => {
-                Principal::Token { issuer: token.issuer.clone(), subject: Arc::clone(&token.subject) }
+                Principal::Token { issuer: token.who.clone(), subject: Arc::clone(&token.subject) }
             }
         }
     }

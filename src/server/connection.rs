@@ -15,6 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::name::Name;
+use crate::observe::metrics::ConnectionEnd;
+use crate::observe::metrics::HandshakeFailure;
+use crate::observe::metrics::TlsVersion;
 use crate::observe::record;
 use crate::pipeline::Gateway;
 use crate::pipeline::peer::Peer;
@@ -144,6 +147,14 @@ async fn handshake(gateway: &Gateway, listener: &Name, stream: Stream) -> io::Re
     let accepting = TlsAcceptor::from(config).accept(stream);
     let stream = tokio::time::timeout(HANDSHAKE_WITHIN, accepting).await.map_err(io::Error::from)??;
     Ok(Stream::Tls(Box::new(stream.into())))
+}
+
+fn version_of(stream: &Stream) -> TlsVersion {
+    let agreed = match stream {
+        Stream::Tls(tls) => tls.get_ref().1.protocol_version(),
+        Stream::Tcp(_) | Stream::Unix(_) => None,
+    };
+    if agreed == Some(rustls::ProtocolVersion::TLSv1_2) { TlsVersion::V1_2 } else { TlsVersion::V1_3 }
 }
 
 /// Waits until the client has sent something; a TLS client has, in its handshake.

@@ -240,12 +240,9 @@ impl Parts<'_> {
             None => metrics.serve(),
         }
         let identity = &settings.identity;
-        let key_headers = match &settings.auth {
-            config::Auth::Key(key) => key.sources.iter().filter_map(|source| match source {
-                config::KeySource::Header(name) => Some(name.clone()),
-                config::KeySource::Bearer | config::KeySource::Query(_) => None,
-            }),
-            config::Auth::Token(_) | config::Auth::Public { .. } => [].iter().filter_map(|_| None),
+        let key_headers = match &auth {
+            Auth::Key { sources, .. } => sources.iter().filter_map(service::header_of).cloned().collect(),
+            Auth::Token { .. } | Auth::Public => Box::default(),
         };
         Service {
             index,
@@ -255,7 +252,7 @@ impl Parts<'_> {
             quarantined,
             challenge: Challenge::new(&settings.name, &settings.auth),
             identity_headers: [&identity.principal, &identity.resource, &identity.features].into_iter().flatten().cloned().collect(),
-            key_headers: key_headers.collect(),
+            key_headers,
             settings: settings.clone(),
             metrics,
         }

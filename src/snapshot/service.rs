@@ -145,3 +145,12 @@ impl Challenge {
 fn text(challenge: String) -> Option<HeaderValue> {
     HeaderValue::try_from(challenge).ok()
 }
+
+/// The header that a key stands in, where that is one of its own.
+#[must_use]
+pub const fn header_of(source: &KeySource) -> Option<&HeaderName> {
+    match source {
+        KeySource::Header(name) => Some(name),
+        KeySource::Bearer | KeySource::Query(_) => None,
+    }
+}

@@ -66,6 +66,36 @@ pub struct Endpoint {
     pub label: Arc<str>,
 }
 
+impl Endpoint {
+    /// An endpoint for fetching a document from a URL; `None` when the URL names no host.
+    ///
+    /// # Errors
+    /// [`BadTarget`] when the CAs or the host's name cannot be used.
+    pub fn for_fetching(url: &http::Uri, ca: Option<&[u8]>) -> Result<Option<Self>, BadTarget> {
+        let Some(host) = url.host().map(|host| host.trim_matches(['[', ']'])) else { return Ok(None) };
+        let is_tls = url.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let authority = url.authority().map_or(host, http::uri::Authority::as_str);
+        let tls = if is_tls {
+            let roots = ca.map_or_else(system_roots, |pem| roots_of(Path::new("ca"), pem))?;
+            let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+            let server_name =
+                ServerName::try_from(host.to_owned()).map_err(|_not_a_name| BadTarget::ServerName(host.to_owned()))?;
+            Some(EndpointTls { config: Arc::new(config), server_name })
+        } else {
+            None
+        };
+        Ok(Some(Self {
+            id: EndpointId::fresh(),
+            at: EndpointAddress::Tcp { host: host.to_owned(), port },
+            protocol: Protocol::Http1,
+            tls,
+            authority: HeaderValue::from_str(authority).map_err(|_bad| BadTarget::Host(authority.to_owned()))?,
+            label: authority.into(),
+        }))
+    }
+}
+
 /// TLS to one endpoint.
 #[derive(Clone)]
 pub struct EndpointTls {
