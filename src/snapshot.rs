@@ -1,1 +1,4 @@
-//! To be written.
+//! What a request reads: compiled from configuration and store, immutable, swapped as one.
+
+mod methods;
+pub mod routes;
