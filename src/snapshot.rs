@@ -1,4 +1,5 @@
 //! What a request reads: compiled from configuration and store, immutable, swapped as one.
 
+pub mod features;
 mod methods;
 pub mod routes;
