@@ -1,8 +1,9 @@
-//! Does finding a service cost more when there are more of them?
+//! What does it cost to find a request's service, and more when there are more of them?
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::Method;
@@ -22,27 +23,30 @@ fn services(count: usize) -> Vec<Match> {
     (0..count).map(one).chain([any(PathMatch::Prefix(template("/")))]).collect()
 }
 
+fn reading(c: &mut Criterion) {
+    let mut group = c.benchmark_group("read");
+    for text in ["scoring.example.com:8080", "Scoring.Example.com", "10.0.0.1:8080"] {
+        group.bench_function(BenchmarkId::new("host", text), |b| b.iter(|| Host::read(black_box(text))));
+    }
+    for text in ["/score", "/api/v1/service/model-5000/score", "/files/a%20b", "/files/%61", "/files/a%2Fb"] {
+        group.bench_function(BenchmarkId::new("path", text), |b| b.iter(|| NormalPath::read(black_box(text))));
+    }
+    group.finish();
+}
+
 fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("match");
+    let host = Host::read("scoring.example.com:8080").expect("a host");
     for count in [10, 1_000, 10_000] {
         let services = services(count);
         let table = RouteTable::build(services.iter().zip(0..)).expect("no two services match alike");
-        let path = format!("/api/v1/service/model-{}/score", count / 2);
-        group.bench_with_input(BenchmarkId::new("plain path", count), &path, |b, path| {
-            b.iter(|| {
-                let host = Host::read(black_box("scoring.example.com:8080")).expect("a host");
-                let path = NormalPath::read(black_box(path)).expect("a path");
-                table.find(&host, &path, &Method::POST)
+        for (name, tail) in [("plain path", "score"), ("odd path", "a%2Fb")] {
+            let path = format!("/api/v1/service/model-{}/{tail}", count / 2);
+            let path = NormalPath::read(&path).expect("a path");
+            group.bench_function(BenchmarkId::new(name, count), |b| {
+                b.iter(|| table.find(black_box(&host), black_box(&path), &Method::POST));
             });
-        });
-        let odd = format!("/api/v1/service/model-{}/a%2Fb", count / 2);
-        group.bench_with_input(BenchmarkId::new("odd path", count), &odd, |b, path| {
-            b.iter(|| {
-                let host = Host::read(black_box("scoring.example.com:8080")).expect("a host");
-                let path = NormalPath::read(black_box(path)).expect("a path");
-                table.find(&host, &path, &Method::POST)
-            });
-        });
+        }
         group.bench_with_input(BenchmarkId::new("build", count), &services, |b, services| {
             b.iter(|| RouteTable::build(services.iter().zip(0..)));
         });
@@ -52,7 +56,7 @@ fn matching(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(20);
-    targets = matching
+    config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(2));
+    targets = reading, matching
 }
 criterion_main!(benches);

@@ -127,8 +127,9 @@ fn named_rest(path: &str) -> Option<&str> {
 }
 
 impl Literal {
+    /// Whether a segment is filed here. Most are in lower case and unescaped, and compared at once.
     fn is(&self, segment: &str) -> bool {
-        folded(segment).eq(self.folded.iter().copied())
+        *self.folded == *segment.as_bytes() || folded(segment).eq(self.folded.iter().copied())
     }
 }
 
