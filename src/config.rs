@@ -17,6 +17,8 @@ use crate::model::name::Name;
 use crate::model::path::PathTemplate;
 use crate::model::resource::ResourceId;
 
+pub use crate::model::path::PathAllowances;
+
 /// A whole gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -530,19 +532,6 @@ pub enum Upgrades {
     Removed,
     /// `websocket` passes after authentication.
     WebSocket,
-}
-
-/// Oddities of a path that a service takes. Dot segments, NUL and broken escapes are never among them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PathAllowances {
-    /// `%2F` and `%5C` inside a segment, passed on encoded.
-    pub encoded_separators: bool,
-    /// `//`.
-    pub empty_segments: bool,
-    /// `;` parameters.
-    pub semicolons: bool,
-    /// `%25`.
-    pub encoded_percent: bool,
 }
 
 /// How long is waited.
