@@ -3,6 +3,19 @@
 //! Three forms, one direction: [`raw`] (what was written) → [`Config`] (what it means) → `Snapshot` (what
 //! a request reads). `config::raw` is the only place that names `serde_yaml`.
 
+mod meaning;
+mod overlap;
+mod positions;
+mod problem;
+pub mod raw;
+mod reading;
+pub mod report;
+mod structure;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod units;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -18,6 +31,8 @@ use crate::model::path::PathTemplate;
 use crate::model::resource::ResourceId;
 
 pub use crate::model::path::PathAllowances;
+pub use problem::Problem;
+pub use raw::schema;
 
 /// A whole gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +65,17 @@ pub struct Config {
     pub accounts: BTreeMap<Name, Account>,
     /// What is exposed.
     pub services: BTreeMap<Name, Service>,
+}
+
+impl Config {
+    /// Reads a `gateway.yaml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in file order. Only a text that is no YAML, or not one document of plain
+    /// values, ends the reading early, with one [`Problem`].
+    pub fn read(text: &str) -> Result<Self, Vec<Problem>> {
+        reading::read(text)
+    }
 }
 
 /// The three planes.

@@ -1,0 +1,161 @@
+//! Who may call a service: exactly one of key, token and public.
+
+use super::Kind;
+use super::Reader;
+use super::issuers::OWN;
+use super::list_of;
+use crate::config::AllowedAccounts;
+use crate::config::Auth;
+use crate::config::CallerResource;
+use crate::config::KeyAuth;
+use crate::config::KeySource;
+use crate::config::Slots;
+use crate::config::TokenAuth;
+use crate::config::TokenIssuer;
+use crate::config::problem::Place;
+use crate::config::raw;
+use crate::model::name::Name;
+use crate::model::resource::ResourceId;
+
+impl Reader {
+    pub(super) fn auth(&mut self, service: &Name, written: &raw::Auth, at: &Place) -> Option<Auth> {
+        let raw::Auth { key, token, public } = written;
+        match (key, token, public) {
+            (Some(key), None, None) => self.key_auth(key, &at.field("key")).map(Auth::Key),
+            (None, Some(token), None) => self.token_auth(service, token, &at.field("token")).map(Auth::Token),
+            (None, None, Some(reason)) if reason.trim().is_empty() => {
+                self.refuse(&at.field("public"), "want the reason why everybody may call, for whoever reads this next")
+            }
+            (None, None, Some(reason)) => Some(Auth::Public { reason: reason.trim().to_owned() }),
+            _ => {
+                let found =
+                    list_of(&[("key", key.is_some()), ("token", token.is_some()), ("public", public.is_some())]);
+                self.refuse(at, format!("want exactly one of key, token and public, found {found}"))
+            }
+        }
+    }
+
+    fn key_auth(&mut self, written: &raw::KeyAuth, at: &Place) -> Option<KeyAuth> {
+        let sources = match &written.from {
+            Some(from) => self.key_sources(from, &at.field("from")),
+            None => Some(vec![
+                KeySource::Bearer,
+                KeySource::Header(http::HeaderName::from_static("ocp-apim-subscription-key")),
+            ]),
+        };
+        let slots = match &written.keys {
+            Some(raw::ServiceSlots::None(raw::NoneWord::None)) => Some(None),
+            Some(raw::ServiceSlots::Given(slots)) => self.slots(slots, &at.field("keys")).map(Some),
+            None => Some(Some(Slots::Store)),
+        };
+        let accounts = match &written.accounts {
+            Some(raw::AllowedAccounts::Every(raw::EveryWord::Every)) => Some(AllowedAccounts::Every),
+            Some(raw::AllowedAccounts::Only(names)) => {
+                self.account_names(names, &at.field("accounts")).map(AllowedAccounts::Only)
+            }
+            None => Some(AllowedAccounts::Only(Vec::new())),
+        };
+        let (slots, accounts) = (slots?, accounts?);
+        if slots.is_none() && accounts == AllowedAccounts::Only(Vec::new()) {
+            return self.refuse(at, "want accounts where keys are none: nobody could call this service");
+        }
+        Some(KeyAuth { sources: sources?, slots, accounts })
+    }
+
+    fn key_sources(&mut self, written: &[raw::KeySource], at: &Place) -> Option<Vec<KeySource>> {
+        let mut sources = Vec::new();
+        self.each(written, at, |reader, source, at| {
+            let source = reader.key_source(source, at)?;
+            if sources.contains(&source) {
+                return reader.refuse(at, "this place is listed twice");
+            }
+            sources.push(source);
+            Some(())
+        })?;
+        Some(sources)
+    }
+
+    fn key_source(&mut self, written: &raw::KeySource, at: &Place) -> Option<KeySource> {
+        match written {
+            raw::KeySource::Bearer(raw::BearerWord::Bearer) => Some(KeySource::Bearer),
+            raw::KeySource::Named(raw::NamedSource { header: Some(name), query: None }) => {
+                self.header_name(name, &at.field("header")).map(KeySource::Header)
+            }
+            raw::KeySource::Named(raw::NamedSource { header: None, query: Some(name) }) => {
+                let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+                if name.is_empty() || !name.bytes().all(is_plain) {
+                    return self.refuse(&at.field("query"), "want a name of letters, digits, '-', '.', '_' and '~'");
+                }
+                Some(KeySource::Query(name.clone()))
+            }
+            raw::KeySource::Named(raw::NamedSource { header, query }) => {
+                let found = list_of(&[("header", header.is_some()), ("query", query.is_some())]);
+                self.refuse(at, format!("want bearer, or exactly one of header and query, found {found}"))
+            }
+        }
+    }
+
+    fn account_names(&mut self, written: &[String], at: &Place) -> Option<Vec<Name>> {
+        let mut names = Vec::new();
+        self.each(written, at, |reader, name, at| {
+            let name = reader.reference(name, Kind::Account, at)?;
+            if names.contains(&name) {
+                return reader.refuse(at, "this account is listed twice");
+            }
+            names.push(name);
+            Some(())
+        })?;
+        Some(names)
+    }
+
+    fn token_auth(&mut self, service: &Name, written: &raw::TokenAuth, at: &Place) -> Option<TokenAuth> {
+        let issuers = match &written.issuers {
+            Some(names) => self.token_issuers(names, &at.field("issuers")),
+            None => Some(vec![TokenIssuer::Own]),
+        };
+        let audiences = match &written.audiences {
+            Some(audiences) => self.each(audiences, &at.field("audiences"), |reader, audience, at| {
+                if audience.is_empty() { reader.refuse(at, "want an audience") } else { Some(audience.clone()) }
+            }),
+            None => Some(vec![service.to_string()]),
+        };
+        let required_claims = written.required_claims.clone().unwrap_or_default();
+        if let Some(name) = required_claims.keys().find(|name| name.is_empty()) {
+            self.problems.note(&at.field("required_claims").field(name), "want the name of a claim");
+        }
+        let resource = match &written.resource {
+            Some(resource) => self.caller_resource(resource, &at.field("resource")).map(Some),
+            None => Some(None),
+        };
+        Some(TokenAuth { issuers: issuers?, audiences: audiences?, required_claims, resource: resource? })
+    }
+
+    fn token_issuers(&mut self, written: &[String], at: &Place) -> Option<Vec<TokenIssuer>> {
+        let mut issuers = Vec::new();
+        self.each(written, at, |reader, name, at| {
+            let issuer = if name == OWN {
+                TokenIssuer::Own
+            } else {
+                TokenIssuer::Foreign(reader.reference(name, Kind::Issuer, at)?)
+            };
+            if issuers.contains(&issuer) {
+                return reader.refuse(at, "this issuer is listed twice");
+            }
+            issuers.push(issuer);
+            Some(())
+        })?;
+        Some(issuers)
+    }
+
+    fn caller_resource(&mut self, written: &raw::CallerResource, at: &Place) -> Option<CallerResource> {
+        match (&written.fixed, &written.claim) {
+            (Some(id), None) => self.keep(&at.field("fixed"), ResourceId::parse(id)).map(CallerResource::Fixed),
+            (None, Some(claim)) if !claim.is_empty() => Some(CallerResource::Claim(claim.clone())),
+            (None, Some(_)) => self.refuse(&at.field("claim"), "want the name of a claim"),
+            (fixed, claim) => {
+                let found = list_of(&[("fixed", fixed.is_some()), ("claim", claim.is_some())]);
+                self.refuse(at, format!("want exactly one of fixed and claim, found {found}"))
+            }
+        }
+    }
+}

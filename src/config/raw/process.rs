@@ -1,0 +1,89 @@
+//! What concerns the process as a whole: store, access log, shutdown, reload, its own tokens.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Where what changes at run time is kept: keys, accounts, revocations, signing keys.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Directory of the store's file and of the master key. Default: `state`.
+    pub directory: Option<String>,
+    /// The key that seals stored keys, 32 bytes in base64: `file:<path>`, `env:<NAME>` or `credential:<name>`.
+    /// Default: `master.key` in the directory, made on first start.
+    pub master_key: Option<String>,
+}
+
+/// The access log: `off`, or how much of it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AccessLog {
+    /// No line for anyone.
+    Off(OffWord),
+    /// One JSON line a request on standard output.
+    On(AccessLogOptions),
+}
+
+/// The word `off`.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OffWord {
+    /// No line for anyone.
+    Off,
+}
+
+/// How much of the access log is written.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLogOptions {
+    /// Share of successful requests that get a line, 0.0 to 1.0; refusals always get one. Default: 1.0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: Option<f64>,
+}
+
+/// How SIGTERM is answered.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long connections are still accepted after readiness has fallen. Default: `5s`.
+    pub delay: Option<String>,
+    /// Longest wait for what is in flight after that. Default: `20s`; with the delay it should stay below the 30 s
+    /// after which Kubernetes kills.
+    pub deadline: Option<String>,
+}
+
+/// How changes of files are noticed besides SIGHUP.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// How often every file is read again, should the watch have missed a change; at least `1s`. Default: `30s`.
+    pub poll: Option<String>,
+}
+
+/// What the gateway's own tokens look like.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnTokens {
+    /// The `iss` claim. Default: `urn:scoregate`.
+    pub issuer: Option<String>,
+    /// How new signing keys sign. Default: `ES256`.
+    pub algorithm: Option<SigningAlgorithm>,
+    /// Life of a service token, `1m` to `30d`. Default: `12h`.
+    pub lifetime: Option<String>,
+    /// How long after issue a client should fetch a new one; not longer than the lifetime. Default: half the lifetime.
+    pub refresh_after: Option<String>,
+}
+
+/// Algorithms that the gateway signs with.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub enum SigningAlgorithm {
+    /// ECDSA over P-256 with SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits.
+    #[serde(rename = "RS256")]
+    Rs256,
+}
