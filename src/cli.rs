@@ -1,3 +1,123 @@
-//! The command line.
+//! The command line: `run`, `check`, `schema`, `demo`.
 
+mod check;
 pub mod demo;
+mod run;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config;
+use crate::observe::logs;
+
+/// What `--version` says.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SCOREGATE_COMMIT"), ")");
+
+const EXAMPLES: &str = "\
+Examples:
+  scoregate demo                          a gateway with everything in front of two small services, on this machine
+  scoregate check gateway.yaml            every problem of a file, with line and column
+  scoregate run --config gateway.yaml     serve
+  scoregate schema > gateway.schema.json  the file's JSON Schema, for editors
+
+A running gateway reads its file again when it changes, and on SIGHUP. SIGTERM drains it.
+Logs go to standard error (SCOREGATE_LOG=debug for more), the access log to standard output.";
+
+/// An authenticating gateway in front of model-scoring services: keys or tokens, rotation, LimitedAccessTokens.
+#[derive(Debug, Parser)]
+#[command(name = "scoregate", version = VERSION, about, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve what a configuration says.
+    #[command(after_help = "Example:\n  scoregate run --config /etc/scoregate/gateway.yaml")]
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", env = "SCOREGATE_CONFIG", default_value = "gateway.yaml")]
+        config: PathBuf,
+    },
+    /// Check a configuration by the rules of `run`, and list everything that is wrong with it.
+    ///
+    /// Exit code 0: nothing is. 1: something is; each problem is a line FILE:LINE:COLUMN: FIELD: WHAT WAS WANTED.
+    #[command(after_help = "Examples:\n  scoregate check gateway.yaml\n  scoregate check --without-files gateway.yaml    \
+                            on a machine that has no secrets and certificates")]
+    Check {
+        /// The configuration.
+        #[arg(value_name = "FILE", default_value = "gateway.yaml")]
+        file: PathBuf,
+        /// Leave out whether the secrets, certificates and key sets that it refers to can be read.
+        #[arg(long)]
+        without_files: bool,
+    },
+    /// Print the JSON Schema of the configuration.
+    #[command(after_help = "Example:\n  scoregate schema > gateway.schema.json")]
+    Schema,
+    /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
+    Demo(demo::Options),
+}
+
+/// Reads the arguments, does what they say, and tells the shell how it went: 0, 1 for a failure, 2 for arguments
+/// that cannot be read.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    crate::tokens::install_crypto_provider();
+    // The only error is that a provider was chosen before, and then there is one.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    if let Err(error) = logs::start(logs::Format::for_stderr()) {
+        return fail(&error);
+    }
+    match arguments.command {
+        Command::Run { config } => run::run(config),
+        Command::Check { file, without_files } => check::check(&file, without_files),
+        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Demo(options) => demo::demo(options),
+    }
+}
+
+/// Writes to standard output; whoever has closed it wants no more.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_closed) => ExitCode::FAILURE,
+    }
+}
+
+/// Writes an error and its causes to standard error.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("scoregate: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text.push('\n');
+    // Nobody is left to be told when standard error is closed.
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    ExitCode::FAILURE
+}
+
+/// The command line's own definition, for the tests that hold the documents against it.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Arguments::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_holds_together() {
+        super::definition().debug_assert();
+    }
+}

@@ -1,3 +1,7 @@
-//! The program: arguments, runtime, exit code.
+//! The program: hands its arguments to the library and its verdict to the shell.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scoregate::cli::main()
+}

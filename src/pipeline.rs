@@ -188,6 +188,7 @@ impl Gateway {
 
     /// What is due now and then: the access log is written out, idle connections are closed.
     pub fn housekeeping(&self, now: Instant, since_epoch: Duration) {
+        self.observer.configure(self.live.borrow_mut().load().access_log);
         self.observer.tick(now, since_epoch);
         self.clients.sweep(now);
     }

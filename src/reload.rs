@@ -189,6 +189,12 @@ impl Reloader {
         &self.config
     }
 
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.current()
+    }
+
     /// What of the configuration in force does not work, one line each.
     #[must_use]
     pub fn problems(&self) -> &[String] {

@@ -3,5 +3,7 @@
 pub mod connection;
 pub mod fleet;
 pub mod plane;
+pub mod planes;
+pub mod process;
 pub mod socket;
 pub mod worker;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::config::AccessLog;
 use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub own_keys: Arc<OwnKeys>,
     /// What has been cut off.
     pub revocations: Revocations,
+    /// Which requests the access log has a line for.
+    pub access_log: AccessLog,
     /// Peers that are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// TLS by listener; a listener that is missing here speaks plain text, or could not load its certificate.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::config::CallerResource;
+use crate::config::TokenIssuer;
 use crate::model::digest::Digest;
 use crate::model::feature::FeatureSet;
 use crate::model::refusal::Denied;
@@ -23,6 +24,7 @@ use crate::snapshot::keys::KeyOwner;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::Accounts;
 use crate::snapshot::service::Auth;
+use crate::tokens::issuer::TrustedIssuer;
 use crate::tokens::verify::VerifiedToken;
 
 /// A request whose caller is known, or may be unknown.
@@ -55,13 +57,21 @@ impl<'s> Authenticated<'s> {
             }
             Caller::Account(account, slot) => Principal::Account { account: account.name.clone(), slot: *slot },
             Caller::Token(token, _) => {
-                Principal::Token { issuer: token.who.clone(), subject: Arc::clone(&token.subject) }
+                Principal::Token { issuer: issuer_of(token), subject: Arc::clone(&token.subject) }
             }
         }
     }
 
     pub(super) fn into_parts(self) -> (Routed<'s>, Caller<'s>) {
         (self.routed, self.caller)
+    }
+}
+
+fn issuer_of(token: &VerifiedToken) -> TokenIssuer {
+    if token.issuer.as_str() == TrustedIssuer::OWN_NAME {
+        TokenIssuer::Own
+    } else {
+        TokenIssuer::Foreign(token.issuer.clone())
     }
 }
 

@@ -155,7 +155,7 @@ impl Keeper {
                 return Fetched::Unavailable;
             }
         };
-        self.metrics.refreshed(keys.len(), UnixSeconds::now());
+        self.metrics.refreshed(keys.usable_keys(), UnixSeconds::now());
         if self.had.as_ref() == Some(&keys) {
             return Fetched::Current;
         }

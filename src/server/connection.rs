@@ -110,7 +110,7 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
             }
             Err(error) => {
                 let late = error.kind() == io::ErrorKind::TimedOut;
-                metrics.handshake_failed(if late { HandshakeFailure::Timeout } else { HandshakeFailure::Protocol });
+                metrics.handshake_failed(if late { HandshakeFailure::Timeout } else { HandshakeFailure::Refused });
                 open.ends(ConnectionEnd::Handshake);
                 tracing::debug!(%listener, %error, "the TLS handshake failed");
                 return;

@@ -39,16 +39,16 @@ pub struct Prepared {
 }
 
 impl Fleet {
-    /// Starts the workers; they listen nowhere yet.
+    /// Starts a worker for each gateway, which is made on its thread; they listen nowhere yet.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(count: usize, gateway: impl Fn(usize) -> Gateway + Clone + Send + 'static) -> io::Result<Self> {
-        let start = |index| {
-            let gateway = gateway.clone();
-            Worker::start(index, move || gateway(index))
-        };
-        Ok(Self { workers: (0..count).map(start).collect::<io::Result<_>>()?, listening: HashMap::new() })
+    pub fn start<G>(gateways: impl Iterator<Item = G>) -> io::Result<Self>
+    where
+        G: FnOnce() -> Gateway + Send + 'static,
+    {
+        let workers = gateways.enumerate().map(|(index, gateway)| Worker::start(index, gateway));
+        Ok(Self { workers: workers.collect::<io::Result<_>>()?, listening: HashMap::new() })
     }
 
     /// Opens the sockets of listeners that are new or have moved. Nothing changes until they are adopted.

@@ -132,6 +132,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         limited: limited(config, &own_keys, previous),
         own_keys,
         revocations: revocations(state, now),
+        access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
         tls: tls(sources, &mut problems),
         services,

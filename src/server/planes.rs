@@ -1,0 +1,130 @@
+//! The listeners of the management and health planes, on the control runtime.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Address;
+use crate::config::Listener;
+use crate::config::Listeners;
+use crate::health::Health;
+use crate::manage::Management;
+use crate::model::name::Name;
+use crate::server::plane;
+use crate::server::plane::TlsSource;
+use crate::server::socket::BindError;
+use crate::server::socket::Bound;
+use crate::server::socket::bind;
+use crate::snapshot::live::Live;
+
+/// What the planes listen on, and who answers there.
+#[derive(Debug)]
+pub struct Planes {
+    live: Live,
+    health: Health,
+    management: Arc<Management>,
+    listening: HashMap<Plane, Listens>,
+}
+
+/// The two planes that are not the traffic's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Plane {
+    /// Operators'.
+    Management,
+    /// The kubelet's and Prometheus'.
+    Health,
+}
+
+#[derive(Debug)]
+struct Listens {
+    wanted: Listener,
+    at: Address,
+    task: JoinHandle<()>,
+}
+
+/// Sockets that are open and not used yet.
+#[derive(Debug)]
+pub struct Prepared {
+    opened: Vec<(Plane, Listener, Bound)>,
+    closed: Vec<Plane>,
+}
+
+impl Planes {
+    /// Listens nowhere yet.
+    #[must_use]
+    pub fn new(live: Live, health: Health, management: Arc<Management>) -> Self {
+        Self { live, health, management, listening: HashMap::new() }
+    }
+
+    /// Opens the sockets of planes that are new or have moved.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first that cannot be opened.
+    pub fn prepare(&self, listeners: &Listeners) -> Result<Prepared, BindError> {
+        let wanted = [(Plane::Management, listeners.management.as_ref()), (Plane::Health, Some(&listeners.health))];
+        let mut prepared = Prepared { opened: Vec::new(), closed: Vec::new() };
+        for (plane, listener) in wanted {
+            let listens = self.listening.get(&plane);
+            match listener {
+                None => prepared.closed.extend(listens.map(|_| plane)),
+                Some(listener) if listens.is_some_and(|listens| listens.wanted == *listener) => {}
+                Some(listener) => {
+                    let bound = bind(&listener.name, &listener.address, 1)?;
+                    prepared.opened.push((plane, listener.clone(), bound));
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Starts to accept on what was prepared. Runs on a `LocalRuntime`.
+    pub fn adopt(&mut self, prepared: Prepared) {
+        for plane in prepared.closed {
+            self.close(plane);
+        }
+        for (plane, wanted, bound) in prepared.opened {
+            self.close(plane);
+            let Bound { name, address, sockets } = bound;
+            let Some(socket) = sockets.into_iter().next() else { continue };
+            let tls = self.tls_source(name);
+            let task = match plane {
+                Plane::Management => {
+                    let management = Arc::clone(&self.management);
+                    tokio::task::spawn_local(plane::serve(socket, tls, move |request| {
+                        let management = Arc::clone(&management);
+                        async move { management.answer(request).await }
+                    }))
+                }
+                Plane::Health => {
+                    let health = self.health.clone();
+                    tokio::task::spawn_local(plane::serve(socket, tls, move |request| {
+                        let answer = health.answer(request.method(), request.uri().path());
+                        async move { answer }
+                    }))
+                }
+            };
+            self.listening.insert(plane, Listens { wanted, at: address, task });
+        }
+    }
+
+    /// Where a plane listens, a port 0 resolved.
+    #[must_use]
+    pub fn address(&self, plane: Plane) -> Option<&Address> {
+        self.listening.get(&plane).map(|listens| &listens.at)
+    }
+
+    fn close(&mut self, plane: Plane) {
+        if let Some(listens) = self.listening.remove(&plane) {
+            listens.task.abort();
+        }
+    }
+
+    /// The certificate of the snapshot in force, looked up for each connection.
+    fn tls_source(&self, listener: Name) -> TlsSource {
+        let live = self.live.clone();
+        Rc::new(move || live.load().tls.get(&listener).map(|config| TlsAcceptor::from(Arc::clone(config))))
+    }
+}

@@ -1,0 +1,361 @@
+//! The whole gateway: its control runtime, from the first configuration to the last connection.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::Address;
+use crate::config::Config;
+use crate::health::Health;
+use crate::manage::Management;
+use crate::model::time::UnixSeconds;
+use crate::observe::access_log::AccessLogWriter;
+use crate::observe::access_log::LastLines;
+use crate::observe::metrics::Metrics;
+use crate::observe::record::Observer;
+use crate::pipeline::Gateway;
+use crate::pipeline::issuer_keys::KeyRequests;
+use crate::pipeline::issuer_keys::KeysWanted;
+use crate::pipeline::issuer_keys::Standing;
+use crate::pipeline::since_epoch;
+use crate::reload::Cause;
+use crate::reload::ReloadError;
+use crate::reload::Reloader;
+use crate::reload::issuers::Issuers;
+use crate::reload::issuers::NewKeys;
+use crate::reload::read::watched_directories;
+use crate::reload::read_config;
+use crate::reload::watch::DirectoryWatch;
+use crate::server::fleet;
+use crate::server::fleet::Fleet;
+use crate::server::planes;
+use crate::server::planes::Plane;
+use crate::server::planes::Planes;
+use crate::server::socket::BindError;
+use crate::snapshot::Snapshot;
+use crate::store::OpenError;
+use crate::store::Store;
+use crate::store::change::ChangeError;
+use crate::store::engine::Event;
+use crate::store::engine::Unavailable;
+use crate::store::engine::Watch;
+use crate::store::state::State;
+
+/// Pause after a file's event, so that a change of several files is taken as one.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Pause before a store that could not be read is read again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Requests that may wait for an issuer's keys at once.
+const KEY_REQUESTS: usize = 1024;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration, or what it refers to.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+    /// The store.
+    #[error("the store could not be opened")]
+    Store(#[from] OpenError),
+    /// The store was opened and could not be read.
+    #[error("the store could not be read")]
+    StoreUnread(#[source] Unavailable),
+    /// The store has no signing key and could not be given one.
+    #[error("the store could not be given a signing key")]
+    SigningKey(#[source] ChangeError),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A thread.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A gateway that is listening.
+#[derive(Debug)]
+pub struct Process {
+    reloader: Reloader,
+    store: Arc<Store>,
+    store_watch: Watch,
+    fleet: Fleet,
+    planes: Planes,
+    issuers: Issuers,
+    directories: DirectoryWatch,
+    wake_ups: WakeUps,
+    metrics: Arc<Metrics>,
+    draining: Arc<AtomicBool>,
+    access_log: AccessLogWriter,
+    path: PathBuf,
+}
+
+/// Everything that can wake the control runtime.
+#[derive(Debug)]
+struct WakeUps {
+    causes: mpsc::Receiver<Cause>,
+    keys_wanted: mpsc::Receiver<KeysWanted>,
+    new_keys: mpsc::Receiver<NewKeys>,
+}
+
+impl Process {
+    /// Reads the configuration, opens the store, compiles, listens. Runs on a `LocalRuntime`.
+    ///
+    /// Nothing is accepted before the first snapshot is in force.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever had been opened is closed again.
+    pub async fn start(path: PathBuf) -> Result<Self, StartError> {
+        let config = read_config(&path)?;
+        let metrics = Arc::new(Metrics::new());
+        crate::observe::logs::count_panics(Arc::clone(&metrics));
+        let store = Arc::new(Store::open(&config.store).await?);
+        let signing = store.ensure_signing_key(config.tokens.algorithm, UnixSeconds::now());
+        signing.await.map_err(StartError::SigningKey)?;
+        let state = store.read().await.map_err(StartError::StoreUnread)?;
+        let store_watch = store.watch(state.revision).await.map_err(StartError::StoreUnread)?;
+        let (reloader, live) =
+            Reloader::start(path.clone(), config, Arc::clone(&store), state, Arc::clone(&metrics)).await?;
+        let config = Arc::clone(reloader.config());
+
+        let draining = Arc::new(AtomicBool::new(false));
+        let standing = Standing::default();
+        let (cause, causes) = mpsc::channel(1);
+        let (key_request, keys_wanted) = mpsc::channel(KEY_REQUESTS);
+        let (new_keys_sender, new_keys) = mpsc::channel(16);
+        let log = AccessLogWriter::start(Box::new(std::io::stdout()), Arc::clone(&metrics)).map_err(StartError::Thread)?;
+        let worker = |index: usize| {
+            let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
+            let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
+            let (draining, which) = (Arc::clone(&draining), config.access_log);
+            move || {
+                let observer = Observer::new(metrics, log, which, Instant::now(), since_epoch());
+                Gateway::new(reader, observer, requests, draining, seed(index))
+            }
+        };
+        let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
+        let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
+        let mut process = Self {
+            planes: Planes::new(live.clone(), health.clone(), Management::new(live)),
+            issuers: Issuers::new(new_keys_sender, standing),
+            directories: DirectoryWatch::start(cause),
+            wake_ups: WakeUps { causes, keys_wanted, new_keys },
+            reloader,
+            store,
+            store_watch,
+            fleet,
+            metrics,
+            draining,
+            access_log: log,
+            path,
+        };
+        let prepared = process.prepare(&config)?;
+        process.adopt(prepared, &config);
+        health.started();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = worker_count(&config), "the gateway has started");
+        Ok(process)
+    }
+
+    /// The store, for whoever shares the process.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<Config> {
+        self.reloader.config()
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.reloader.snapshot()
+    }
+
+    /// Where everything listens, ports 0 resolved.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        let traffic = self.reloader.config().listeners.traffic.iter();
+        Addresses {
+            traffic: traffic.filter_map(|listener| self.fleet.address(&listener.name)).cloned().collect(),
+            management: self.planes.address(Plane::Management).cloned(),
+            health: self.planes.address(Plane::Health).cloned(),
+        }
+    }
+
+    /// Serves until `stop` ends, then drains.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let mut poll = tokio::time::interval(self.reloader.config().reload.poll);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        poll.reset();
+        let mut hangup = signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
+        loop {
+            let cause = tokio::select! {
+                () = &mut stop => break,
+                Some(cause) = self.wake_ups.causes.recv() => {
+                    // A change of several files comes as several events; the last of them finds all in place.
+                    tokio::time::sleep(SETTLE).await;
+                    while self.wake_ups.causes.try_recv().is_ok() {}
+                    cause
+                }
+                Some(()) = heard(&mut hangup) => Cause::Hangup,
+                _ = poll.tick() => Cause::FileChanged,
+                event = self.store_watch.next() => match self.store_event(event).await {
+                    Some(cause) => cause,
+                    None => continue,
+                },
+                Some(wanted) = self.wake_ups.keys_wanted.recv() => {
+                    self.issuers.fetch(wanted);
+                    continue;
+                }
+                Some(NewKeys { issuer, keys, in_force }) = self.wake_ups.new_keys.recv() => {
+                    self.reloader.fetched.insert(issuer, keys);
+                    self.change(Cause::IssuerKeys).await;
+                    drop(in_force.send(()));
+                    continue;
+                }
+            };
+            self.change(cause).await;
+        }
+        self.drain().await;
+    }
+
+    /// One change, from its wake-up to being in force. An error at any point leaves everything as it was.
+    async fn change(&mut self, cause: Cause) {
+        let candidate = match self.reloader.prepare(cause).await {
+            Ok(Some(candidate)) => candidate,
+            Ok(None) => return,
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                return tracing::error!(%error, source, ?cause, "the change was refused; what runs goes on");
+            }
+        };
+        let config = Arc::clone(&candidate.config);
+        match self.prepare(&config) {
+            Ok(prepared) => {
+                self.reloader.publish(candidate);
+                self.adopt(prepared, &config);
+            }
+            Err(error) => {
+                self.reloader.give_up(&candidate);
+                tracing::error!(%error, ?cause, "the change was refused; what runs goes on");
+            }
+        }
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Prepared, BindError> {
+        Ok(Prepared {
+            traffic: self.fleet.prepare(&config.listeners.traffic)?,
+            planes: self.planes.prepare(&config.listeners)?,
+        })
+    }
+
+    fn adopt(&mut self, prepared: Prepared, config: &Config) {
+        self.fleet.adopt(prepared.traffic);
+        self.planes.adopt(prepared.planes);
+        self.issuers.follow(config, &self.metrics);
+        let mut directories = watched_directories(config);
+        directories.insert(directory_of(&self.path));
+        self.directories.watch(directories);
+    }
+
+    /// Follows the store. What a watch could not tell is read again.
+    async fn store_event(&mut self, event: Option<Event>) -> Option<Cause> {
+        match event {
+            Some(Event::Changed(update)) => {
+                if update.revision > self.reloader.state.revision {
+                    self.store.follow(&mut self.reloader.state, &update);
+                    return Some(Cause::StoreChanged);
+                }
+                None
+            }
+            Some(Event::Alive) => None,
+            Some(Event::Compacted) | None => {
+                let (state, watch) = match self.read_store_again().await {
+                    Ok(read) => read,
+                    Err(error) => {
+                        tracing::error!(%error, "the store cannot be followed; trying again");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                        return None;
+                    }
+                };
+                (self.reloader.state, self.store_watch) = (state, watch);
+                Some(Cause::StoreChanged)
+            }
+        }
+    }
+
+    async fn read_store_again(&self) -> Result<(State, Watch), Unavailable> {
+        let state = self.store.read().await?;
+        let watch = self.store.watch(state.revision).await?;
+        Ok((state, watch))
+    }
+
+    /// Readiness falls first; then nothing more is accepted, and what is in flight gets its time.
+    async fn drain(self) {
+        let shutdown = self.reloader.config().shutdown;
+        self.draining.store(true, Ordering::Relaxed);
+        self.metrics.gateway.drain_began();
+        tracing::info!(delay = ?shutdown.delay, deadline = ?shutdown.deadline, "draining");
+        tokio::time::sleep(shutdown.delay).await;
+        self.fleet.drain(shutdown.deadline).await;
+        drop(self.planes);
+        if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
+            tracing::warn!("the last lines of the access log could not be written");
+        }
+        tracing::info!("the gateway has stopped");
+    }
+}
+
+/// Where a gateway listens.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The traffic plane, in the order of the configuration.
+    pub traffic: Vec<Address>,
+    /// The management plane.
+    pub management: Option<Address>,
+    /// The health plane.
+    pub health: Option<Address>,
+}
+
+/// Sockets of a change that are open and not used yet.
+struct Prepared {
+    traffic: fleet::Prepared,
+    planes: planes::Prepared,
+}
+
+async fn heard(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    config.workers.unwrap_or_else(cores).get()
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// Differs from worker to worker and from start to start.
+fn seed(index: usize) -> u64 {
+    u64::from(since_epoch().subsec_nanos()) << 16 ^ index as u64
+}
