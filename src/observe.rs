@@ -1,1 +1,6 @@
-//! To be written.
+//! What can be seen of the gateway from outside: metrics, one record per request, the access log, the process log.
+//!
+//! A value that a client chose never becomes a metric label, and no credential enters this module: nothing
+//! here takes one.
+
+pub mod metrics;
