@@ -3,6 +3,7 @@
 //! A value that a client chose never becomes a metric label, and no credential enters this module: nothing
 //! here takes one.
 
+pub mod access_log;
 pub mod ids;
 pub mod metrics;
 pub mod trace_context;
