@@ -6,4 +6,5 @@
 pub mod access_log;
 pub mod ids;
 pub mod metrics;
+pub mod record;
 pub mod trace_context;
