@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod ids;
+pub mod logs;
 pub mod metrics;
 pub mod record;
 pub mod trace_context;
