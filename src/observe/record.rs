@@ -5,6 +5,7 @@
 //! No credential and no query is ever given to a record.
 
 mod line;
+mod object;
 mod observer;
 mod principal;
 mod printable;

@@ -11,7 +11,7 @@ pub(super) struct Printable;
 
 impl Formatter for Printable {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        if is_plain(fragment) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut rest = fragment;
@@ -23,6 +23,11 @@ impl Formatter for Printable {
         }
         writer.write_all(rest.as_bytes())
     }
+}
+
+/// Whether a text can stand in JSON as it is: printable ASCII without quotation marks and backslashes.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
 }
 
 /// Control characters, line and paragraph separators, and what is invisible or turns the direction of writing.
