@@ -1,1 +1,11 @@
-//! To be written.
+//! What can be seen of the gateway from outside: metrics, one record per request, the access log, the process log.
+//!
+//! A value that a client chose never becomes a metric label, and no credential enters this module: nothing
+//! here takes one.
+
+pub mod access_log;
+pub mod ids;
+pub mod logs;
+pub mod metrics;
+pub mod record;
+pub mod trace_context;

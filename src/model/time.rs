@@ -1,5 +1,6 @@
 //! Moments as whole seconds, the way tokens and key expiries count them.
 
+use std::time::Duration;
 use std::time::SystemTime;
 
 /// Whole seconds since 1970-01-01T00:00:00Z.
@@ -10,9 +11,8 @@ pub struct UnixSeconds(pub u64);
 impl UnixSeconds {
     /// Asks the system's clock. The edges of the program ask; everything else takes `now` as an argument.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
     pub fn now() -> Self {
-        Self(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+        Self(since_epoch().as_secs())
     }
 
     /// This many seconds later; stops at the end of time.
@@ -20,4 +20,11 @@ impl UnixSeconds {
     pub const fn plus(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
+}
+
+/// Asks the system's clock for the time since 1970-01-01T00:00:00Z, for the timestamps of logs. Zero before 1970.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

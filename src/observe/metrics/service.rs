@@ -1,0 +1,126 @@
+//! What is counted for a service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Histogram;
+use prometheus::IntGauge;
+
+use crate::model::name::Name;
+use crate::model::slot::Slot;
+
+use super::exchange::Exchange;
+use super::group::Counters;
+use super::group::Group;
+use super::labels::Scheme;
+
+/// Seconds, 10 µs to 50 ms: the gateway's own work is tens of microseconds.
+pub(super) const OWN_SECONDS: [f64; 11] =
+    [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05];
+
+/// The handles of one service. A snapshot holds them, so that a request finds them with its service.
+#[derive(Debug)]
+pub struct ServiceMetrics {
+    name: Name,
+    exchange: Exchange,
+    in_flight: IntGauge,
+    overhead: Histogram,
+    allowed: Counters<Scheme>,
+    key_uses: Counters<Slot>,
+    quarantined: IntGauge,
+}
+
+impl ServiceMetrics {
+    pub(super) fn new(name: Name, group: &mut Group) -> Self {
+        Self {
+            name,
+            exchange: Exchange::of_service(group),
+            in_flight: group.gauge(
+                "http_requests_in_flight",
+                "Requests that have matched the service and whose answer has not ended.",
+            ),
+            overhead: group.histogram(
+                "http_overhead_seconds",
+                "Seconds from a request's head until it was handed to the upstream: the gateway's own decisions.",
+                &OWN_SECONDS,
+            ),
+            allowed: group.counters(
+                "auth_allowed_total",
+                "Requests that passed authentication (scheme: key, token, public); denials_total has the others.",
+            ),
+            key_uses: group
+                .counters(
+                    "key_uses_total",
+                    "Requests that a key of the service's own slots opened: a slot that stands still can be regenerated.",
+                )
+                .with_all(),
+            quarantined: group.gauge(
+                "service_quarantined",
+                "1 while the service answers nobody because a secret, certificate or issuer of it could not be loaded, else 0.",
+            ),
+        }
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Makes the series, at 0, that only a service with this scheme has. To be called when a snapshot is compiled.
+    pub fn prepare(&self, scheme: Scheme) {
+        self.exchange.prepare(scheme);
+        self.allowed.create([scheme]);
+    }
+
+    /// Says that the service answers nobody.
+    pub fn quarantine(&self) {
+        self.quarantined.set(1);
+    }
+
+    /// Says that the service answers.
+    pub fn serve(&self) {
+        self.quarantined.set(0);
+    }
+
+    pub(in crate::observe) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    pub(in crate::observe) fn allowed(&self, scheme: Scheme) {
+        self.allowed.inc(scheme);
+    }
+
+    pub(in crate::observe) fn key_used(&self, slot: Slot) {
+        self.key_uses.inc(slot);
+    }
+
+    pub(in crate::observe) fn forwarded_after(&self, own: Duration) {
+        self.overhead.observe(own.as_secs_f64());
+    }
+}
+
+/// A request that counts as in flight for as long as this lives.
+#[derive(Debug)]
+pub struct InFlight(Arc<ServiceMetrics>);
+
+impl InFlight {
+    /// Counts a request in.
+    #[must_use]
+    pub fn enter(service: &Arc<ServiceMetrics>) -> Self {
+        service.in_flight.inc();
+        Self(Arc::clone(service))
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &ServiceMetrics {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}

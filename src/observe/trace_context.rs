@@ -1,0 +1,159 @@
+//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` read, made and passed on.
+//!
+//! The gateway records no spans. It passes a valid context on with an identifier of its own as the parent, and
+//! begins one where there is none or where it is not valid, so that a line of the access log can be found by
+//! the trace it belongs to.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+
+use super::ids::Ids;
+
+/// `traceparent`.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The flags that are passed on: sampled, and random (level 2 of the specification). All others are reserved.
+const KNOWN_FLAGS: u8 = 0b11;
+
+/// The trace that a request belongs to, and the gateway's place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    flags: u8,
+    origin: Origin,
+}
+
+/// Who began a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody before the gateway.
+    Continued,
+    /// The gateway. A `tracestate` that came along belongs to no trace and must be removed (§3.4).
+    Begun,
+}
+
+impl TraceContext {
+    /// Continues the trace that the headers name, or begins one.
+    ///
+    /// A trace that begins here has both flags set: the upstream then samples as it would have without the
+    /// gateway, whereas a trace that is marked as not sampled would silence an upstream that follows its parent.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, ids: &Ids) -> Self {
+        let span = ids.next_short();
+        match parent(headers) {
+            Some((trace, flags)) => Self { trace, span, flags: flags & KNOWN_FLAGS, origin: Origin::Continued },
+            None => Self { trace: ids.next().bits(), span, flags: KNOWN_FLAGS, origin: Origin::Begun },
+        }
+    }
+
+    /// Who began the trace.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The value of `traceparent` for the upstream.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "hexadecimal digits and hyphens are always a header value")]
+    pub fn traceparent(&self) -> HeaderValue {
+        let text = format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags);
+        HeaderValue::try_from(text).expect("hexadecimal digits and hyphens are a header value")
+    }
+
+    pub(super) const fn trace_id(&self) -> u128 {
+        self.trace
+    }
+
+    pub(super) const fn span_id(&self) -> u64 {
+        self.span
+    }
+}
+
+/// The trace identifier and the flags of the one valid `traceparent`, if there is exactly one.
+fn parent(headers: &HeaderMap) -> Option<(u128, u8)> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (given.next(), given.next()) else { return None };
+    parse(value.to_str().ok()?)
+}
+
+fn parse(text: &str) -> Option<(u128, u8)> {
+    let mut fields = text.split('-');
+    let version = lower_hex(fields.next()?, 2)?;
+    let trace = lower_hex(fields.next()?, 32)?;
+    let parent = lower_hex(fields.next()?, 16)?;
+    let flags = lower_hex(fields.next()?, 2)?;
+    // Version 00 ends here. A later one may go on, and is read as far as 00 knows it (§4.3); ff is never valid.
+    let version_fits = if version == 0 { fields.next().is_none() } else { version != 0xff };
+    (version_fits && trace != 0 && parent != 0).then_some((trace, u8::try_from(flags).ok()?))
+}
+
+fn lower_hex(text: &str, digits: usize) -> Option<u128> {
+    let fits = text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if fits { u128::from_str_radix(text, 16).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::HeaderValue;
+
+    use super::Origin;
+    use super::TRACEPARENT;
+    use super::TraceContext;
+    use crate::observe::ids::Ids;
+
+    fn context(given: &[&str]) -> TraceContext {
+        let mut headers = HeaderMap::new();
+        for value in given {
+            headers.append(TRACEPARENT, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        TraceContext::of(&headers, &Ids::new())
+    }
+
+    #[test]
+    fn a_valid_context_goes_on_with_a_parent_of_the_gateways_own() {
+        for (given, flags) in [
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "01"),
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "00"),
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff", "03"),
+            ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "01"),
+            ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-brings", "01"),
+        ] {
+            let context = context(&[given]);
+            assert_eq!(context.origin(), Origin::Continued, "{given}");
+            let passed_on = context.traceparent().to_str().unwrap().to_owned();
+            assert!(passed_on.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{passed_on}");
+            assert!(!passed_on.contains("b7ad6b7169203331"), "{passed_on}");
+            assert!(passed_on.ends_with(flags) && passed_on.len() == 55, "{passed_on}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_context_is_replaced() {
+        let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for given in [
+            &[][..],
+            &[""],
+            &[valid, valid],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"],
+            &["00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"],
+            &["00-00000000000000000000000000000000-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"],
+            &["ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\u{e9}"],
+        ] {
+            let context = context(given);
+            assert_eq!(context.origin(), Origin::Begun, "{given:?}");
+            let begun = context.traceparent().to_str().unwrap().to_owned();
+            assert!(super::parse(&begun).is_some() && !begun.contains("0af7651916cd43dd"), "{begun}");
+        }
+    }
+}
