@@ -15,6 +15,7 @@ pub mod cache;
 #[cfg(test)]
 mod forge;
 pub mod issue;
+pub mod issue_request;
 pub mod issuer;
 mod json;
 pub mod jwks;
