@@ -1,7 +1,7 @@
 //! What was written → what it means. Every problem is noted with its place; nothing stops at the first one.
 //!
-//! Each reader makes all parts first and puts them together last, `Some(T { a: a?, b: b? })`, so that a part that is
-//! wrong does not hide its neighbours.
+//! Each reader reads all parts first and puts them together last, `Ok(T { a: a?, b: b? })`, so that a part that is wrong
+//! does not hide its neighbours.
 
 mod auth;
 mod features;
@@ -18,6 +18,7 @@ mod urls;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -59,8 +60,15 @@ impl Known {
 pub(super) fn read(file: &raw::File, known: Known, earlier: &Problems) -> (Option<Config>, Problems) {
     let mut reader = Reader { problems: Problems::default(), known, features: None, key_places: HashMap::new() };
     let config = reader.config(file, earlier);
-    (config, reader.problems)
+    (config.ok(), reader.problems)
 }
+
+/// A part could not be read, and why has been noted.
+#[derive(Debug, Clone, Copy)]
+struct Noted;
+
+/// A part that was read, or a problem that was noted.
+type Read<T> = Result<T, Noted>;
 
 /// The state of one reading.
 #[derive(Debug)]
@@ -74,12 +82,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn config(&mut self, file: &raw::File, earlier: &Problems) -> Option<Config> {
+    fn config(&mut self, file: &raw::File, earlier: &Problems) -> Read<Config> {
         let root = Place::root();
+        let broken_before = earlier.broken_places();
         let features_at = root.field("features");
         self.features = self
             .feature_names(file.features.as_deref().unwrap_or_default(), &features_at)
-            .filter(|_| !earlier.any_within(&features_at));
+            .ok()
+            .filter(|_| !broken_before.contains(&features_at));
         let listeners = self.listeners(&file.listeners, &root.field("listeners"));
         let store = self.store(&file.store.clone().unwrap_or_default(), &root.field("store"));
         let workspace = self.workspace(file.workspace.as_deref(), &root.field("workspace"));
@@ -87,21 +97,19 @@ impl Reader {
         let shutdown = self.shutdown(&file.shutdown.clone().unwrap_or_default(), &root.field("shutdown"));
         let reload = self.reload(&file.reload.clone().unwrap_or_default(), &root.field("reload"));
         let tokens = self.own_tokens(&file.tokens.clone().unwrap_or_default(), &root.field("tokens"));
-        let own_issuer = tokens.as_ref().map(|own| own.issuer.as_str());
+        let own_issuer = tokens.as_ref().ok().map(|own| own.issuer.as_str());
         let issuers = self.issuers(file.issuers.as_ref(), own_issuer, &root.field("issuers"));
         let upstreams = self.named(Some(&file.upstreams), &root.field("upstreams"), Self::upstream);
         let accounts = self.accounts(file.accounts.as_ref(), &root.field("accounts"));
         let services = self.named(Some(&file.services), &root.field("services"), Self::service);
         self.issuing_hosts(&services);
-        let sound: Vec<&Service> =
-            services.values().filter(|service| !self.is_broken(&service.name, earlier)).collect();
-        overlap::note(&sound, &mut self.problems);
-        Some(Config {
+        overlap::note(&self.sound(&services, &broken_before), &mut self.problems);
+        Ok(Config {
             listeners: listeners?,
             workers: file.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
             store: store?,
             workspace: workspace?,
-            features: self.features.clone()?,
+            features: self.features.clone().ok_or(Noted)?,
             trusted_proxies: trusted_proxies?,
             access_log: process::access_log(file.access_log.as_ref()),
             shutdown: shutdown?,
@@ -114,10 +122,15 @@ impl Reader {
         })
     }
 
-    /// Whether something about a service has been found wrong, so that conclusions from the rest of it could mislead.
-    fn is_broken(&self, service: &Name, earlier: &Problems) -> bool {
-        let place = Place::root().field("services").field(service.as_str());
-        self.problems.any_within(&place) || earlier.any_within(&place)
+    /// Services about which nothing is wrong: conclusions from the rest of another could mislead.
+    fn sound<'s>(&self, services: &'s BTreeMap<Name, Service>, broken_before: &HashSet<Place>) -> Vec<&'s Service> {
+        let at = Place::root().field("services");
+        let broken = self.problems.broken_places();
+        let is_sound = |service: &&Service| {
+            let place = at.field(service.name.as_str());
+            !broken.contains(&place) && !broken_before.contains(&place)
+        };
+        services.values().filter(is_sound).collect()
     }
 
     /// Reads every entry of a mapping from names. Entries that are wrong are noted and left out.
@@ -125,13 +138,13 @@ impl Reader {
         &mut self,
         entries: Option<&BTreeMap<String, R>>,
         at: &Place,
-        mut read: impl FnMut(&mut Self, &Name, &R, &Place) -> Option<T>,
+        mut read: impl FnMut(&mut Self, &Name, &R, &Place) -> Read<T>,
     ) -> BTreeMap<Name, T> {
         let mut all = BTreeMap::new();
         for (name, entry) in entries.into_iter().flatten() {
             let place = at.field(name);
-            if let Some(name) = self.problems.keep(&place, Name::parse(name))
-                && let Some(read) = read(self, &name, entry, &place)
+            if let Ok(name) = self.keep(&place, Name::parse(name))
+                && let Ok(read) = read(self, &name, entry, &place)
             {
                 all.insert(name, read);
             }
@@ -139,35 +152,36 @@ impl Reader {
         all
     }
 
-    /// Reads every item of a list; `None` where one is wrong.
+    /// Reads every item of a list, also those after one that is wrong.
     fn each<'r, R, T>(
         &mut self,
         items: &'r [R],
         at: &Place,
-        mut read: impl FnMut(&mut Self, &'r R, &Place) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let read: Vec<Option<T>> =
+        mut read: impl FnMut(&mut Self, &'r R, &Place) -> Read<T>,
+    ) -> Read<Vec<T>> {
+        let read: Vec<Read<T>> =
             items.iter().enumerate().map(|(index, item)| read(self, item, &at.item(index))).collect();
         read.into_iter().collect()
     }
 
-    /// Notes a problem and has nothing to give.
-    fn refuse<T>(&mut self, at: &Place, what: impl Into<String>) -> Option<T> {
+    /// Notes a problem.
+    fn refuse<T>(&mut self, at: &Place, what: impl Into<String>) -> Read<T> {
         self.problems.note(at, what);
-        None
+        Err(Noted)
     }
 
-    fn keep<T, E: Display>(&mut self, at: &Place, read: Result<T, E>) -> Option<T> {
-        self.problems.keep(at, read)
+    /// Keeps what was read, or notes why it could not be.
+    fn keep<T, E: Display>(&mut self, at: &Place, read: Result<T, E>) -> Read<T> {
+        read.or_else(|error| self.refuse(at, error.to_string()))
     }
 
     /// Reads a path of a file or directory.
-    fn path(&mut self, text: &str, at: &Place) -> Option<PathBuf> {
-        if text.is_empty() || text.contains('\0') { self.refuse(at, "want a path") } else { Some(PathBuf::from(text)) }
+    fn path(&mut self, text: &str, at: &Place) -> Read<PathBuf> {
+        if text.is_empty() || text.contains('\0') { self.refuse(at, "want a path") } else { Ok(PathBuf::from(text)) }
     }
 
-    fn optional_path(&mut self, text: Option<&str>, at: &Place) -> Option<Option<PathBuf>> {
-        text.map_or(Some(None), |text| self.path(text, at).map(Some))
+    fn optional_path(&mut self, text: Option<&str>, at: &Place) -> Read<Option<PathBuf>> {
+        text.map(|text| self.path(text, at)).transpose()
     }
 
     /// Reads a duration that must not be below `least` or above `most`.
@@ -178,34 +192,38 @@ impl Reader {
         default: Duration,
         least: Duration,
         most: Duration,
-    ) -> Option<Duration> {
-        let Some(text) = text else { return Some(default) };
+    ) -> Read<Duration> {
+        let Some(text) = text else { return Ok(default) };
         let duration = self.keep(at, units::duration(text))?;
         if duration < least || duration > most {
             let (least, most) = (units::show(least), units::show(most));
             return self.refuse(at, format!("want a duration from {least} to {most}"));
         }
-        Some(duration)
+        Ok(duration)
     }
 
     /// Finds a name among those that the file gives to `kind`.
-    fn reference(&mut self, written: &str, kind: Kind, at: &Place) -> Option<Name> {
+    fn reference(&mut self, written: &str, kind: Kind, at: &Place) -> Read<Name> {
         let known = match kind {
             Kind::Upstream => &self.known.upstreams,
             Kind::Account => &self.known.accounts,
             Kind::Issuer => &self.known.issuers,
         };
-        if known.contains(written) {
-            // A name that breaks the rule for names is told where it is given.
-            return Name::parse(written).ok();
-        }
-        let near = did_you_mean(written, known.iter().map(String::as_str));
-        let (kind, field) = match kind {
+        let (thing, field) = match kind {
             Kind::Upstream => ("upstream", "upstreams"),
             Kind::Account => ("account", "accounts"),
             Kind::Issuer => ("issuer", "issuers"),
         };
-        self.refuse(at, format!("there is no {kind} {written:?} under `{field}`{near}"))
+        if known.contains(written) {
+            // A name that breaks the rule for names is told where it is given.
+            return Name::parse(written).or(Err(Noted));
+        }
+        let near = did_you_mean(written, known.iter().map(String::as_str));
+        let what = match Name::parse(written) {
+            Ok(name) => format!("there is no {thing} {name:?} under `{field}`{near}"),
+            Err(error) => format!("want the name of one of the `{field}`{near}: {error}"),
+        };
+        self.refuse(at, what)
     }
 }
 

@@ -90,6 +90,14 @@ impl<'s> Entry<'s> {
         my_kind == their_kind && mine.len() == theirs.len()
     }
 
+    fn fits_the_same_as(&self, other: &Self) -> bool {
+        let (mine, theirs) = (self.matched, other.matched);
+        mine.host == theirs.host
+            && mine.path == theirs.path
+            && methods_cover(&mine.methods, &theirs.methods)
+            && methods_cover(&theirs.methods, &mine.methods)
+    }
+
     fn covers(&self, other: &Self) -> bool {
         host_covers(&self.matched.host, &other.matched.host)
             && self.path_covers(other)
@@ -116,27 +124,27 @@ fn conflict(entry: &Entry<'_>, other: &Entry<'_>) -> ControlFlow<String> {
         return ControlFlow::Continue(());
     };
     let name = &other.service.name;
-    let example = || example(&method, entry, other);
-    match (entry.covers(other), other.covers(entry)) {
-        (true, true) => ControlFlow::Break(format!(
-            "want requests that no other service answers: the service {name:?} has the same match, for {}",
-            example()
-        )),
-        (true, false) | (false, true) => ControlFlow::Continue(()),
-        (false, false) if lets_in_the_same(entry.service, other.service) => ControlFlow::Continue(()),
-        (false, false) => ControlFlow::Break(format!(
-            "want one of two matches to be the narrower one: this and one of the service {name:?} both fit {}, and \
-             callers who may do so differ",
-            example()
-        )),
+    if entry.fits_the_same_as(other) {
+        let example = example(&method, entry, other);
+        return ControlFlow::Break(format!(
+            "want requests that no other service answers: the service {name:?} has the same match, for {example}"
+        ));
     }
+    if lets_in_the_same(entry.service, other.service) || entry.covers(other) || other.covers(entry) {
+        return ControlFlow::Continue(());
+    }
+    let example = example(&method, entry, other);
+    ControlFlow::Break(format!(
+        "want one of two matches to be the narrower one: this and one of the service {name:?} both fit {example}, and \
+         who may call differs"
+    ))
 }
 
 /// Whether the same callers may make the same calls. Two services with keys of their own never let in the same.
 fn lets_in_the_same(one: &Service, other: &Service) -> bool {
     let has_own_keys = |auth: &Auth| matches!(auth, Auth::Key(key) if key.slots == Some(Slots::Store));
     let same_auth = match (&one.auth, &other.auth) {
-        (Auth::Public { .. }, Auth::Public { .. }) => true,
+        (Auth::Public { reason: _ }, Auth::Public { reason: _ }) => true,
         (one, other) => one == other && !has_own_keys(one),
     };
     same_auth && one.feature_rules == other.feature_rules
@@ -222,7 +230,13 @@ fn wider_hosts(host: &HostMatch) -> Vec<HostMatch> {
 }
 
 fn host_covers(wide: &HostMatch, narrow: &HostMatch) -> bool {
-    wide == narrow || wider_hosts(narrow).contains(wide)
+    match (wide, narrow) {
+        (HostMatch::Any, _) => true,
+        (HostMatch::Under(suffix), HostMatch::Exact(name) | HostMatch::Under(name)) => {
+            wide == narrow || name.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        }
+        (HostMatch::Exact(_), _) | (HostMatch::Under(_), HostMatch::Any) => wide == narrow,
+    }
 }
 
 fn segment_covers(wide: &TemplateSegment, narrow: &TemplateSegment) -> bool {

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// One thing that is wrong with a configuration.
@@ -55,12 +56,6 @@ impl Place {
         self.0.get(..cut).map(|parent| Self(parent.to_owned()))
     }
 
-    /// Whether it is `other` or somewhere below it.
-    pub(super) fn is_within(&self, other: &Self) -> bool {
-        other.0.is_empty()
-            || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    }
-
     /// The place as text.
     pub(super) fn into_text(self) -> String {
         self.0
@@ -77,14 +72,19 @@ impl Problems {
         self.0.push((at.clone(), what.into()));
     }
 
-    /// Keeps what was read, or notes why it could not be.
-    pub(super) fn keep<T, E: fmt::Display>(&mut self, at: &Place, read: Result<T, E>) -> Option<T> {
-        read.map_err(|error| self.note(at, error.to_string())).ok()
-    }
-
-    /// Whether anything is wrong at this place or below it.
-    pub(super) fn any_within(&self, place: &Place) -> bool {
-        self.0.iter().any(|(at, _)| at.is_within(place))
+    /// Every place at which or below which something is wrong.
+    pub(super) fn broken_places(&self) -> HashSet<Place> {
+        let mut broken = HashSet::new();
+        for (at, _) in &self.0 {
+            let mut place = Some(at.clone());
+            while let Some(next) = place {
+                place = next.parent();
+                if !broken.insert(next) {
+                    break;
+                }
+            }
+        }
+        broken
     }
 
     /// Whether nothing is wrong.
@@ -95,12 +95,8 @@ impl Problems {
     /// Adds problems of a later reading, except where an earlier problem lies at the same place or below it: a
     /// mapping that lost a broken field is not to blame for what it lacks.
     pub(super) fn add_later(&mut self, later: Self) {
-        let known = self.0.len();
-        for (at, what) in later.0 {
-            if !self.0.iter().take(known).any(|(earlier, _)| earlier.is_within(&at)) {
-                self.0.push((at, what));
-            }
-        }
+        let broken = self.broken_places();
+        self.0.extend(later.0.into_iter().filter(|(at, _)| !broken.contains(at)));
     }
 
     /// The problems, in the order in which they were found.
@@ -114,15 +110,18 @@ mod tests {
     use super::{Place, Problems};
 
     #[test]
-    fn a_place_is_within_what_encloses_it_and_not_within_a_longer_name() {
-        let auth = Place::root().field("services").field("iris").field("auth");
-        let item = auth.field("from").item(12);
-        for (outer, within) in [("", true), ("services", true), ("services.iris", true), ("services.iri", false)] {
-            assert_eq!(item.is_within(&Place(outer.to_owned())), within, "{outer}");
+    fn a_problem_breaks_what_encloses_it_and_not_what_has_a_longer_name() {
+        let services = Place::root().field("services");
+        let auth = services.field("iris").field("auth");
+        let mut problems = Problems::default();
+        problems.note(&auth.field("from").item(12), "wrong");
+        let broken = problems.broken_places();
+        for place in [Place::root(), services.clone(), services.field("iris"), auth.clone(), auth.field("from")] {
+            assert!(broken.contains(&place), "{place:?}");
         }
-        assert_eq!(item.parent(), Some(auth.field("from")));
-        assert_eq!(Place::root().field("a").parent(), Some(Place::root()));
-        assert_eq!(Place::root().parent(), None);
+        for place in [services.field("iri"), services.field("iris-2"), auth.field("from").item(1), auth.field("key")] {
+            assert!(!broken.contains(&place), "{place:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who may call a service: exactly one of key, token and public.
 
 use super::Kind;
+use super::Read;
 use super::Reader;
 use super::issuers::OWN;
 use super::list_of;
@@ -18,7 +19,7 @@ use crate::model::name::Name;
 use crate::model::resource::ResourceId;
 
 impl Reader {
-    pub(super) fn auth(&mut self, service: &Name, written: &raw::Auth, at: &Place) -> Option<Auth> {
+    pub(super) fn auth(&mut self, service: &Name, written: &raw::Auth, at: &Place) -> Read<Auth> {
         let raw::Auth { key, token, public } = written;
         match (key, token, public) {
             (Some(key), None, None) => self.key_auth(key, &at.field("key")).map(Auth::Key),
@@ -26,7 +27,7 @@ impl Reader {
             (None, None, Some(reason)) if reason.trim().is_empty() => {
                 self.refuse(&at.field("public"), "want the reason why everybody may call, for whoever reads this next")
             }
-            (None, None, Some(reason)) => Some(Auth::Public { reason: reason.trim().to_owned() }),
+            (None, None, Some(reason)) => Ok(Auth::Public { reason: reason.trim().to_owned() }),
             _ => {
                 let found =
                     list_of(&[("key", key.is_some()), ("token", token.is_some()), ("public", public.is_some())]);
@@ -35,34 +36,34 @@ impl Reader {
         }
     }
 
-    fn key_auth(&mut self, written: &raw::KeyAuth, at: &Place) -> Option<KeyAuth> {
+    fn key_auth(&mut self, written: &raw::KeyAuth, at: &Place) -> Read<KeyAuth> {
         let sources = match &written.from {
             Some(from) => self.key_sources(from, &at.field("from")),
-            None => Some(vec![
+            None => Ok(vec![
                 KeySource::Bearer,
                 KeySource::Header(http::HeaderName::from_static("ocp-apim-subscription-key")),
             ]),
         };
         let slots = match &written.keys {
-            Some(raw::ServiceSlots::None(raw::NoneWord::None)) => Some(None),
+            Some(raw::ServiceSlots::None(raw::NoneWord::None)) => Ok(None),
             Some(raw::ServiceSlots::Given(slots)) => self.slots(slots, &at.field("keys")).map(Some),
-            None => Some(Some(Slots::Store)),
+            None => Ok(Some(Slots::Store)),
         };
         let accounts = match &written.accounts {
-            Some(raw::AllowedAccounts::Every(raw::EveryWord::Every)) => Some(AllowedAccounts::Every),
+            Some(raw::AllowedAccounts::Every(raw::EveryWord::Every)) => Ok(AllowedAccounts::Every),
             Some(raw::AllowedAccounts::Only(names)) => {
                 self.account_names(names, &at.field("accounts")).map(AllowedAccounts::Only)
             }
-            None => Some(AllowedAccounts::Only(Vec::new())),
+            None => Ok(AllowedAccounts::Only(Vec::new())),
         };
         let (slots, accounts) = (slots?, accounts?);
         if slots.is_none() && accounts == AllowedAccounts::Only(Vec::new()) {
             return self.refuse(at, "want accounts where keys are none: nobody could call this service");
         }
-        Some(KeyAuth { sources: sources?, slots, accounts })
+        Ok(KeyAuth { sources: sources?, slots, accounts })
     }
 
-    fn key_sources(&mut self, written: &[raw::KeySource], at: &Place) -> Option<Vec<KeySource>> {
+    fn key_sources(&mut self, written: &[raw::KeySource], at: &Place) -> Read<Vec<KeySource>> {
         let mut sources = Vec::new();
         self.each(written, at, |reader, source, at| {
             let source = reader.key_source(source, at)?;
@@ -70,14 +71,14 @@ impl Reader {
                 return reader.refuse(at, "this place is listed twice");
             }
             sources.push(source);
-            Some(())
+            Ok(())
         })?;
-        Some(sources)
+        Ok(sources)
     }
 
-    fn key_source(&mut self, written: &raw::KeySource, at: &Place) -> Option<KeySource> {
+    fn key_source(&mut self, written: &raw::KeySource, at: &Place) -> Read<KeySource> {
         match written {
-            raw::KeySource::Bearer(raw::BearerWord::Bearer) => Some(KeySource::Bearer),
+            raw::KeySource::Bearer(raw::BearerWord::Bearer) => Ok(KeySource::Bearer),
             raw::KeySource::Named(raw::NamedSource { header: Some(name), query: None }) => {
                 self.header_name(name, &at.field("header")).map(KeySource::Header)
             }
@@ -86,7 +87,7 @@ impl Reader {
                 if name.is_empty() || !name.bytes().all(is_plain) {
                     return self.refuse(&at.field("query"), "want a name of letters, digits, '-', '.', '_' and '~'");
                 }
-                Some(KeySource::Query(name.clone()))
+                Ok(KeySource::Query(name.clone()))
             }
             raw::KeySource::Named(raw::NamedSource { header, query }) => {
                 let found = list_of(&[("header", header.is_some()), ("query", query.is_some())]);
@@ -95,7 +96,7 @@ impl Reader {
         }
     }
 
-    fn account_names(&mut self, written: &[String], at: &Place) -> Option<Vec<Name>> {
+    fn account_names(&mut self, written: &[String], at: &Place) -> Read<Vec<Name>> {
         let mut names = Vec::new();
         self.each(written, at, |reader, name, at| {
             let name = reader.reference(name, Kind::Account, at)?;
@@ -103,34 +104,33 @@ impl Reader {
                 return reader.refuse(at, "this account is listed twice");
             }
             names.push(name);
-            Some(())
+            Ok(())
         })?;
-        Some(names)
+        Ok(names)
     }
 
-    fn token_auth(&mut self, service: &Name, written: &raw::TokenAuth, at: &Place) -> Option<TokenAuth> {
+    fn token_auth(&mut self, service: &Name, written: &raw::TokenAuth, at: &Place) -> Read<TokenAuth> {
         let issuers = match &written.issuers {
             Some(names) => self.token_issuers(names, &at.field("issuers")),
-            None => Some(vec![TokenIssuer::Own]),
+            None => Ok(vec![TokenIssuer::Own]),
         };
         let audiences = match &written.audiences {
             Some(audiences) => self.each(audiences, &at.field("audiences"), |reader, audience, at| {
-                if audience.is_empty() { reader.refuse(at, "want an audience") } else { Some(audience.clone()) }
+                if audience.is_empty() { reader.refuse(at, "want an audience") } else { Ok(audience.clone()) }
             }),
-            None => Some(vec![service.to_string()]),
+            None => Ok(vec![service.to_string()]),
         };
         let required_claims = written.required_claims.clone().unwrap_or_default();
         if let Some(name) = required_claims.keys().find(|name| name.is_empty()) {
             self.problems.note(&at.field("required_claims").field(name), "want the name of a claim");
         }
-        let resource = match &written.resource {
-            Some(resource) => self.caller_resource(resource, &at.field("resource")).map(Some),
-            None => Some(None),
-        };
-        Some(TokenAuth { issuers: issuers?, audiences: audiences?, required_claims, resource: resource? })
+        let resource_at = at.field("resource");
+        let resource =
+            written.resource.as_ref().map(|resource| self.caller_resource(resource, &resource_at)).transpose();
+        Ok(TokenAuth { issuers: issuers?, audiences: audiences?, required_claims, resource: resource? })
     }
 
-    fn token_issuers(&mut self, written: &[String], at: &Place) -> Option<Vec<TokenIssuer>> {
+    fn token_issuers(&mut self, written: &[String], at: &Place) -> Read<Vec<TokenIssuer>> {
         let mut issuers = Vec::new();
         self.each(written, at, |reader, name, at| {
             let issuer = if name == OWN {
@@ -142,15 +142,15 @@ impl Reader {
                 return reader.refuse(at, "this issuer is listed twice");
             }
             issuers.push(issuer);
-            Some(())
+            Ok(())
         })?;
-        Some(issuers)
+        Ok(issuers)
     }
 
-    fn caller_resource(&mut self, written: &raw::CallerResource, at: &Place) -> Option<CallerResource> {
+    fn caller_resource(&mut self, written: &raw::CallerResource, at: &Place) -> Read<CallerResource> {
         match (&written.fixed, &written.claim) {
             (Some(id), None) => self.keep(&at.field("fixed"), ResourceId::parse(id)).map(CallerResource::Fixed),
-            (None, Some(claim)) if !claim.is_empty() => Some(CallerResource::Claim(claim.clone())),
+            (None, Some(claim)) if !claim.is_empty() => Ok(CallerResource::Claim(claim.clone())),
             (None, Some(_)) => self.refuse(&at.field("claim"), "want the name of a claim"),
             (fixed, claim) => {
                 let found = list_of(&[("fixed", fixed.is_some()), ("claim", claim.is_some())]);

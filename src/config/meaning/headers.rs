@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::Read;
 use super::Reader;
 use crate::config::problem::Place;
 
@@ -40,7 +41,7 @@ const TAKEN: [&str; 28] = [
 
 impl Reader {
     /// Reads the name of a header that is to carry a key or an identity.
-    pub(super) fn header_name(&mut self, text: &str, at: &Place) -> Option<HeaderName> {
+    pub(super) fn header_name(&mut self, text: &str, at: &Place) -> Read<HeaderName> {
         let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
             return self.refuse(at, "want the name of a header");
         };
@@ -54,7 +55,7 @@ impl Reader {
         if TAKEN.contains(&name.as_str()) {
             return self.refuse(at, format!("want another header: {name} has a meaning of its own in HTTP"));
         }
-        Some(name)
+        Ok(name)
     }
 }
 

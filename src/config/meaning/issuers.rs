@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::Read;
 use super::Reader;
 use super::list_of;
 use crate::config::FetchUrl;
@@ -44,11 +45,11 @@ impl Reader {
         })
     }
 
-    fn issuer(&mut self, name: &Name, written: &raw::Issuer, at: &Place) -> Option<Issuer> {
+    fn issuer(&mut self, name: &Name, written: &raw::Issuer, at: &Place) -> Read<Issuer> {
         let issuer = if written.issuer.is_empty() {
             self.refuse(&at.field("issuer"), "want the exact `iss` of its tokens")
         } else {
-            Some(written.issuer.clone())
+            Ok(written.issuer.clone())
         };
         let keys = self.issuer_keys(written, at);
         let algorithms = self.algorithms(written, &at.field("algorithms"));
@@ -71,7 +72,7 @@ impl Reader {
             Duration::from_secs(1),
             366 * DAY,
         );
-        Some(Issuer {
+        Ok(Issuer {
             name: name.clone(),
             issuer: issuer?,
             keys: keys?,
@@ -82,7 +83,7 @@ impl Reader {
         })
     }
 
-    fn issuer_keys(&mut self, written: &raw::Issuer, at: &Place) -> Option<IssuerKeys> {
+    fn issuer_keys(&mut self, written: &raw::Issuer, at: &Place) -> Read<IssuerKeys> {
         let keys_at = at.field("keys");
         let raw::IssuerKeys { file, url, discovery, secret } = &written.keys;
         match (file, url, discovery, secret) {
@@ -114,7 +115,7 @@ impl Reader {
         }
     }
 
-    fn fetch(&mut self, url: Option<Uri>, written: &raw::Issuer, at: &Place) -> Option<FetchUrl> {
+    fn fetch(&mut self, url: Read<Uri>, written: &raw::Issuer, at: &Place) -> Read<FetchUrl> {
         let ca = self.optional_path(written.ca.as_deref(), &at.field("ca"));
         let refresh = self.duration(
             written.refresh.as_deref(),
@@ -130,13 +131,13 @@ impl Reader {
             Duration::from_secs(1),
             DAY,
         );
-        Some(FetchUrl { url: url?, ca: ca?, refresh: refresh?, cooldown: cooldown? })
+        Ok(FetchUrl { url: url?, ca: ca?, refresh: refresh?, cooldown: cooldown? })
     }
 
-    fn discovery_url(&mut self, text: &str, at: &Place) -> Option<Uri> {
+    fn discovery_url(&mut self, text: &str, at: &Place) -> Read<Uri> {
         let url = self.fetched_url(text, at)?;
         if url.path().contains(WELL_KNOWN) {
-            return Some(url);
+            return Ok(url);
         }
         if url.query().is_some() {
             return self.refuse(at, "want the issuer's URL without a query");
@@ -157,7 +158,7 @@ impl Reader {
         }
     }
 
-    fn algorithms(&mut self, written: &raw::Issuer, at: &Place) -> Option<Vec<TokenAlgorithm>> {
+    fn algorithms(&mut self, written: &raw::Issuer, at: &Place) -> Read<Vec<TokenAlgorithm>> {
         let by_secret = written.keys.secret.is_some();
         let mut algorithms = Vec::new();
         self.each(&written.algorithms, at, |reader, algorithm, at| {
@@ -172,19 +173,19 @@ impl Reader {
                 return reader.refuse(at, "this algorithm is listed twice");
             }
             algorithms.push(algorithm);
-            Some(())
+            Ok(())
         })?;
-        Some(algorithms)
+        Ok(algorithms)
     }
 
     /// The media type of RFC 7515 §4.1.9: `application/` may be left out, and letter case does not matter.
-    fn token_type(&mut self, text: &str, at: &Place) -> Option<String> {
+    fn token_type(&mut self, text: &str, at: &Place) -> Read<String> {
         let lower = text.to_ascii_lowercase();
         let short = lower.strip_prefix("application/").unwrap_or(&lower);
         if short.is_empty() || !short.bytes().all(|b| b.is_ascii_graphic()) {
             return self.refuse(at, "want a token type such as jwt or at+jwt");
         }
-        Some(short.to_owned())
+        Ok(short.to_owned())
     }
 }
 

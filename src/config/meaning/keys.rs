@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::Read;
 use super::Reader;
 use super::list_of;
 use crate::config::Account;
@@ -30,20 +31,20 @@ impl Reader {
                 Some(other) => {
                     reader.refuse(&at.field("resource"), format!("the account {other:?} stands for the same resource"))
                 }
-                None => Some(account),
+                None => Ok(account),
             }
         })
     }
 
-    fn account(&mut self, name: &Name, written: &raw::Account, at: &Place) -> Option<Account> {
+    fn account(&mut self, name: &Name, written: &raw::Account, at: &Place) -> Read<Account> {
         let resource = self.keep(&at.field("resource"), ResourceId::parse(&written.resource));
         let slots = match &written.keys {
             Some(keys) => self.slots(keys, &at.field("keys")),
-            None => Some(Slots::Store),
+            None => Ok(Slots::Store),
         };
         let approvals = self.feature_set(written.approvals.as_deref().unwrap_or_default(), &at.field("approvals"));
         let may_issue = self.feature_set(written.may_issue.as_deref().unwrap_or_default(), &at.field("may_issue"));
-        Some(Account {
+        Ok(Account {
             name: name.clone(),
             resource: resource?,
             slots: slots?,
@@ -52,7 +53,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn slots(&mut self, written: &raw::Slots, at: &Place) -> Option<Slots> {
+    pub(super) fn slots(&mut self, written: &raw::Slots, at: &Place) -> Read<Slots> {
         let raw::Slots { directory, primary, secondary } = written;
         match (directory, primary, secondary) {
             (Some(directory), None, None) => {
@@ -61,19 +62,18 @@ impl Reader {
                 for slot in Slot::ALL {
                     self.claim(SecretRef::File(directory.join(slot.as_str())), &at)?;
                 }
-                Some(Slots::Directory(directory))
+                Ok(Slots::Directory(directory))
             }
             (None, None, None) => {
                 self.refuse(at, "want a directory, or references for primary, secondary or both; or no such field")
             }
             (None, primary, secondary) => {
-                let mut reference = |slot: Slot, written: Option<&raw::SlotRef>| match written {
-                    Some(written) => self.slot_ref(written, &at.field(slot.as_str())).map(Some),
-                    None => Some(None),
+                let mut reference = |slot: Slot, written: Option<&raw::SlotRef>| {
+                    written.map(|written| self.slot_ref(written, &at.field(slot.as_str()))).transpose()
                 };
                 let (primary, secondary) =
                     (reference(Slot::Primary, primary.as_ref()), reference(Slot::Secondary, secondary.as_ref()));
-                Some(Slots::References { primary: primary?, secondary: secondary? })
+                Ok(Slots::References { primary: primary?, secondary: secondary? })
             }
             (Some(_), primary, secondary) => {
                 let found =
@@ -83,47 +83,40 @@ impl Reader {
         }
     }
 
-    fn slot_ref(&mut self, written: &raw::SlotRef, at: &Place) -> Option<SlotRef> {
+    fn slot_ref(&mut self, written: &raw::SlotRef, at: &Place) -> Read<SlotRef> {
         let key_at = at.field("key");
         let key = self.secret_ref(&written.key, &key_at);
         let key = key.and_then(|key| self.claim(key.clone(), &key_at).map(|()| key));
-        let expires = match &written.expires {
-            Some(text) => self.moment(text, &at.field("expires")).map(Some),
-            None => Some(None),
-        };
-        Some(SlotRef { key: key?, expires: expires? })
+        let expires = written.expires.as_ref().map(|text| self.moment(text, &at.field("expires"))).transpose();
+        Ok(SlotRef { key: key?, expires: expires? })
     }
 
     /// Takes a key for one slot. A key in two slots would let one caller pass for another.
-    fn claim(&mut self, key: SecretRef, at: &Place) -> Option<()> {
+    fn claim(&mut self, key: SecretRef, at: &Place) -> Read<()> {
         match self.key_places.insert(key, at.clone()) {
             Some(other) => {
                 let other = other.into_text();
                 self.refuse(at, format!("want a key of its own, {other} refers to the same one"))
             }
-            None => Some(()),
+            None => Ok(()),
         }
     }
 
     /// Reads a reference to a secret. The problem never quotes it: it could be the secret itself.
-    pub(super) fn secret_ref(&mut self, text: &str, at: &Place) -> Option<SecretRef> {
+    pub(super) fn secret_ref(&mut self, text: &str, at: &Place) -> Read<SecretRef> {
         let reference = match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Some(SecretRef::File(plain(path))),
             Some(("env", name)) if is_variable(name) => Some(SecretRef::Env(name.to_owned())),
             Some(("credential", name)) if is_file_name(name) => Some(SecretRef::Credential(name.to_owned())),
             _ => None,
         };
-        reference.or_else(|| {
-            self.refuse(
-                at,
-                "want file:<path>, env:<NAME> or credential:<name>; a secret itself never stands in this file",
-            )
-        })
+        let what = "want file:<path>, env:<NAME> or credential:<name>; a secret itself never stands in this file";
+        reference.map_or_else(|| self.refuse(at, what), Ok)
     }
 
-    fn moment(&mut self, text: &str, at: &Place) -> Option<UnixSeconds> {
+    fn moment(&mut self, text: &str, at: &Place) -> Read<UnixSeconds> {
         match text.parse::<jiff::Timestamp>().ok().and_then(|moment| u64::try_from(moment.as_second()).ok()) {
-            Some(seconds) => Some(UnixSeconds(seconds)),
+            Some(seconds) => Ok(UnixSeconds(seconds)),
             None => self.refuse(at, "want a moment with its offset, such as 2027-01-31T00:00:00Z"),
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::Read;
 use super::Reader;
 use crate::config::Address;
 use crate::config::Listener;
@@ -13,7 +14,7 @@ use crate::config::raw;
 use crate::model::name::Name;
 
 impl Reader {
-    pub(super) fn listeners(&mut self, written: &raw::Listeners, at: &Place) -> Option<Listeners> {
+    pub(super) fn listeners(&mut self, written: &raw::Listeners, at: &Place) -> Read<Listeners> {
         let mut number = 0;
         let traffic = self.each(&written.traffic, &at.field("traffic"), |reader, listener, at| {
             let usual = format!("traffic-{number}");
@@ -27,10 +28,7 @@ impl Reader {
         let plain = raw::Listener { address: written.health.address.clone(), name: None, tls: None };
         let health = self.listener(&plain, "health", &health_at);
         let (traffic, health) = (traffic?, health?);
-        let management = match management {
-            Some(listener) => Some(listener?),
-            None => None,
-        };
+        let management = management.transpose()?;
         let others = management.iter().map(|listener| (listener, &management_at)).chain([(&health, &health_at)]);
         let mut seen: Vec<&Listener> = Vec::new();
         for (listener, at) in traffic.iter().map(|(listener, at)| (listener, at)).chain(others) {
@@ -43,36 +41,33 @@ impl Reader {
             }
             seen.push(listener);
         }
-        Some(Listeners { traffic: traffic.into_iter().map(|(listener, _)| listener).collect(), management, health })
+        Ok(Listeners { traffic: traffic.into_iter().map(|(listener, _)| listener).collect(), management, health })
     }
 
-    fn listener(&mut self, written: &raw::Listener, usual: &str, at: &Place) -> Option<Listener> {
+    fn listener(&mut self, written: &raw::Listener, usual: &str, at: &Place) -> Read<Listener> {
         let name_text = written.name.as_deref().unwrap_or(usual);
         let name = self.keep(&at.field("name"), Name::parse(name_text));
         let address = self.address(&written.address, &at.field("address"));
-        let tls = match &written.tls {
-            Some(tls) => self.server_tls(tls, &at.field("tls")).map(Some),
-            None => Some(None),
-        };
-        Some(Listener { name: name?, address: address?, tls: tls? })
+        let tls = written.tls.as_ref().map(|tls| self.server_tls(tls, &at.field("tls"))).transpose();
+        Ok(Listener { name: name?, address: address?, tls: tls? })
     }
 
-    fn address(&mut self, text: &str, at: &Place) -> Option<Address> {
+    fn address(&mut self, text: &str, at: &Place) -> Read<Address> {
         match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Some(Address::Unix(PathBuf::from(path))),
+            Some(path) if path.starts_with('/') => Ok(Address::Unix(PathBuf::from(path))),
             Some(_) => self.refuse(at, "want unix: and an absolute path, such as unix:/run/scoregate.sock"),
             None => match text.parse::<SocketAddr>() {
-                Ok(address) => Some(Address::Tcp(address)),
+                Ok(address) => Ok(Address::Tcp(address)),
                 Err(_) => self.refuse(at, "want IP:PORT, such as 127.0.0.1:8080 or [::1]:8080, or unix:/path"),
             },
         }
     }
 
-    fn server_tls(&mut self, written: &raw::ServerTls, at: &Place) -> Option<ServerTls> {
+    fn server_tls(&mut self, written: &raw::ServerTls, at: &Place) -> Read<ServerTls> {
         let certificate = self.path(&written.certificate, &at.field("certificate"));
         let private_key = self.path(&written.private_key, &at.field("private_key"));
         let client_ca = self.optional_path(written.client_ca.as_deref(), &at.field("client_ca"));
-        Some(ServerTls { certificate: certificate?, private_key: private_key?, client_ca: client_ca? })
+        Ok(ServerTls { certificate: certificate?, private_key: private_key?, client_ca: client_ca? })
     }
 }
 

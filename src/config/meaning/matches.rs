@@ -3,6 +3,7 @@
 use http::Method;
 use rustls_pki_types::DnsName;
 
+use super::Read;
 use super::Reader;
 use crate::config::HostMatch;
 use crate::config::Match;
@@ -20,7 +21,7 @@ impl Reader {
         name: &Name,
         written: &raw::Service,
         at: &Place,
-    ) -> Option<(Vec<Match>, Option<String>)> {
+    ) -> Read<(Vec<Match>, Option<String>)> {
         let usual_prefix = format!("/api/v1/service/{name}");
         let strip_at = at.field("strip_prefix");
         let Some(matches) = &written.matches else {
@@ -33,15 +34,15 @@ impl Reader {
         let matches = self.each(matches, &at.field("match"), Self::one_match)?;
         let strip_prefix = match &written.strip_prefix {
             Some(prefix) => self.strip_prefix(prefix, &matches, &strip_at),
-            None => Some(None),
+            None => Ok(None),
         };
         strip_prefix.map(|strip_prefix| (matches, strip_prefix))
     }
 
-    fn one_match(&mut self, written: &raw::Match, at: &Place) -> Option<Match> {
+    fn one_match(&mut self, written: &raw::Match, at: &Place) -> Read<Match> {
         let host = match &written.host {
             Some(host) => self.host_match(host, &at.field("host")),
-            None => Some(HostMatch::Any),
+            None => Ok(HostMatch::Any),
         };
         let path = match (&written.path, &written.prefix) {
             (Some(path), None) => self.template(path, &at.field("path")).map(PathMatch::Template),
@@ -51,23 +52,23 @@ impl Reader {
             (Some(_), Some(_)) => self.refuse(at, "want either path or prefix, found both"),
         };
         let methods = self.methods(written.methods.as_deref(), &at.field("methods"));
-        Some(Match { host: host?, path: path?, methods: methods? })
+        Ok(Match { host: host?, path: path?, methods: methods? })
     }
 
-    fn host_match(&mut self, text: &str, at: &Place) -> Option<HostMatch> {
+    fn host_match(&mut self, text: &str, at: &Place) -> Read<HostMatch> {
         let lower = text.to_ascii_lowercase();
         let is_name = |name: &str| DnsName::try_from(name).is_ok() && !name.ends_with('.');
         if let Some(suffix) = lower.strip_prefix("*.") {
             if is_name(suffix) {
-                return Some(HostMatch::Under(suffix.to_owned()));
+                return Ok(HostMatch::Under(suffix.to_owned()));
             }
         } else if is_name(&lower) || lower.parse::<std::net::Ipv4Addr>().is_ok() || is_bracketed_ipv6(&lower) {
-            return Some(HostMatch::Exact(lower));
+            return Ok(HostMatch::Exact(lower));
         }
         self.refuse(at, "want a host without port, such as api.example.com, or *.example.com for all below it")
     }
 
-    pub(super) fn methods(&mut self, written: Option<&[String]>, at: &Place) -> Option<Vec<Method>> {
+    pub(super) fn methods(&mut self, written: Option<&[String]>, at: &Place) -> Read<Vec<Method>> {
         let mut methods = Vec::new();
         self.each(written.unwrap_or_default(), at, |reader, text, at| {
             let Ok(method) = Method::from_bytes(text.as_bytes()) else {
@@ -83,25 +84,25 @@ impl Reader {
                 return reader.refuse(at, "this method is listed twice");
             }
             methods.push(method);
-            Some(())
+            Ok(())
         })?;
-        Some(methods)
+        Ok(methods)
     }
 
-    pub(super) fn template(&mut self, text: &str, at: &Place) -> Option<PathTemplate> {
+    pub(super) fn template(&mut self, text: &str, at: &Place) -> Read<PathTemplate> {
         self.keep(at, PathTemplate::parse(text))
     }
 
-    fn prefix(&mut self, text: &str, at: &Place) -> Option<PathTemplate> {
+    fn prefix(&mut self, text: &str, at: &Place) -> Read<PathTemplate> {
         if text.len() > 1 && text.ends_with('/') {
             return self.refuse(at, "want a prefix without a slash at its end: it fits whole segments anyway");
         }
         self.template(text, at)
     }
 
-    fn strip_prefix(&mut self, text: &str, matches: &[Match], at: &Place) -> Option<Option<String>> {
+    fn strip_prefix(&mut self, text: &str, matches: &[Match], at: &Place) -> Read<Option<String>> {
         if text == "none" {
-            return Some(None);
+            return Ok(None);
         }
         let stripped = self.prefix(text, at)?;
         if stripped.segments().is_empty() {
@@ -115,7 +116,7 @@ impl Reader {
             PathMatch::Template(path) | PathMatch::Prefix(path) => path.segments().starts_with(stripped.segments()),
         };
         if matches.iter().all(covers) {
-            return Some(Some(text.to_owned()));
+            return Ok(Some(text.to_owned()));
         }
         self.refuse(at, "want whole segments with which every path and prefix of `match` begins")
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Read;
 use super::Reader;
 use crate::config::AccessLog;
 use crate::config::OwnTokens;
@@ -27,19 +28,17 @@ const USUAL_WORKSPACE: &str = "/subscriptions/00000000-0000-0000-0000-0000000000
                                /providers/Microsoft.MachineLearningServices/workspaces/scoregate";
 
 impl Reader {
-    pub(super) fn store(&mut self, written: &raw::Store, at: &Place) -> Option<Store> {
+    pub(super) fn store(&mut self, written: &raw::Store, at: &Place) -> Read<Store> {
         let directory = match &written.directory {
             Some(directory) => self.path(directory, &at.field("directory")),
-            None => Some(PathBuf::from("state")),
+            None => Ok(PathBuf::from("state")),
         };
-        let master_key = match &written.master_key {
-            Some(key) => self.secret_ref(key, &at.field("master_key")).map(Some),
-            None => Some(None),
-        };
-        Some(Store { directory: directory?, master_key: master_key? })
+        let key_at = at.field("master_key");
+        let master_key = written.master_key.as_ref().map(|key| self.secret_ref(key, &key_at)).transpose();
+        Ok(Store { directory: directory?, master_key: master_key? })
     }
 
-    pub(super) fn workspace(&mut self, written: Option<&str>, at: &Place) -> Option<ResourceId> {
+    pub(super) fn workspace(&mut self, written: Option<&str>, at: &Place) -> Read<ResourceId> {
         let id = self.keep(at, ResourceId::parse(written.unwrap_or(USUAL_WORKSPACE)))?;
         let segments: Vec<&str> = id.folded().split('/').collect();
         let is_workspace = matches!(
@@ -57,7 +56,7 @@ impl Reader {
             ]
         );
         if is_workspace {
-            return Some(id);
+            return Ok(id);
         }
         self.refuse(
             at,
@@ -66,11 +65,11 @@ impl Reader {
         )
     }
 
-    pub(super) fn networks(&mut self, written: Option<&[String]>, at: &Place) -> Option<Vec<IpNet>> {
+    pub(super) fn networks(&mut self, written: Option<&[String]>, at: &Place) -> Read<Vec<IpNet>> {
         self.each(written.unwrap_or_default(), at, |reader, text, at| {
             let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
             match network {
-                Some(network) if network.addr() == network.network() => Some(network),
+                Some(network) if network.addr() == network.network() => Ok(network),
                 Some(network) => {
                     let whole = network.trunc();
                     reader.refuse(at, format!("want a network without host bits, such as {whole}, or one address"))
@@ -80,7 +79,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn shutdown(&mut self, written: &raw::Shutdown, at: &Place) -> Option<Shutdown> {
+    pub(super) fn shutdown(&mut self, written: &raw::Shutdown, at: &Place) -> Read<Shutdown> {
         let delay =
             self.duration(written.delay.as_deref(), &at.field("delay"), Duration::from_secs(5), Duration::ZERO, HOUR);
         let deadline = self.duration(
@@ -90,10 +89,10 @@ impl Reader {
             Duration::ZERO,
             DAY,
         );
-        Some(Shutdown { delay: delay?, deadline: deadline? })
+        Ok(Shutdown { delay: delay?, deadline: deadline? })
     }
 
-    pub(super) fn reload(&mut self, written: &raw::Reload, at: &Place) -> Option<Reload> {
+    pub(super) fn reload(&mut self, written: &raw::Reload, at: &Place) -> Read<Reload> {
         let poll = self.duration(
             written.poll.as_deref(),
             &at.field("poll"),
@@ -101,14 +100,14 @@ impl Reader {
             Duration::from_secs(1),
             DAY,
         );
-        Some(Reload { poll: poll? })
+        Ok(Reload { poll: poll? })
     }
 
-    pub(super) fn own_tokens(&mut self, written: &raw::OwnTokens, at: &Place) -> Option<OwnTokens> {
+    pub(super) fn own_tokens(&mut self, written: &raw::OwnTokens, at: &Place) -> Read<OwnTokens> {
         let issuer = match written.issuer.as_deref() {
             Some("") => self.refuse(&at.field("issuer"), "want a text for the `iss` claim"),
-            Some(issuer) => Some(issuer.to_owned()),
-            None => Some("urn:scoregate".to_owned()),
+            Some(issuer) => Ok(issuer.to_owned()),
+            None => Ok("urn:scoregate".to_owned()),
         };
         let algorithm = match written.algorithm {
             None | Some(raw::SigningAlgorithm::Es256) => SigningAlgorithm::Es256,
@@ -127,7 +126,7 @@ impl Reader {
         // Clients are told whole seconds, and tokens count in them.
         let refresh_after = Duration::from_secs(refresh_after.as_secs());
         let lifetime = Duration::from_secs(lifetime.as_secs());
-        Some(OwnTokens { issuer: issuer?, algorithm, lifetime, refresh_after })
+        Ok(OwnTokens { issuer: issuer?, algorithm, lifetime, refresh_after })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::Kind;
+use super::Read;
 use super::Reader;
 use crate::config::AllowedAccounts;
 use crate::config::Auth;
@@ -30,20 +31,20 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const USUAL_MAX_BODY_BYTES: u64 = 64 << 20;
 
 impl Reader {
-    pub(super) fn service(&mut self, name: &Name, written: &raw::Service, at: &Place) -> Option<Service> {
+    pub(super) fn service(&mut self, name: &Name, written: &raw::Service, at: &Place) -> Read<Service> {
         let matches = self.matches(name, written, at);
         let upstream = self.reference(&written.upstream, Kind::Upstream, &at.field("upstream"));
         let auth = self.auth(name, &written.auth, &at.field("auth"));
         let features_at = at.field("features");
         let feature_rules = match &written.features {
             Some(features) => self.feature_rules(features, &features_at),
-            None => Some(Vec::new()),
+            None => Ok(Vec::new()),
         };
         let identity = self.identity(&written.identity.clone().unwrap_or_default(), &at.field("identity"));
         let max_body_bytes = self.max_body(written.max_body.as_deref(), &at.field("max_body"));
         let timeouts = self.timeouts(&written.timeouts.clone().unwrap_or_default(), &at.field("timeouts"));
         let issues_limited_access_tokens = written.issues_limited_access_tokens.unwrap_or(false);
-        if let Some(auth) = &auth {
+        if let Ok(auth) = &auth {
             if issues_limited_access_tokens && !admits_accounts(auth) {
                 let what = "want `auth: {key: {accounts: …}}` with it: a token is issued to an account's key";
                 self.problems.note(&at.field("issues_limited_access_tokens"), what);
@@ -51,12 +52,12 @@ impl Reader {
             if written.features.is_some() && matches!(auth, Auth::Public { .. }) {
                 self.problems.note(&features_at, "want a key or a token with it: nobody can be granted a feature here");
             }
-            if let Some(identity) = &identity {
+            if let Ok(identity) = &identity {
                 self.refuse_key_as_identity(auth, identity, &at.field("identity"));
             }
         }
         let (matches, strip_prefix) = matches?;
-        Some(Service {
+        Ok(Service {
             name: name.clone(),
             matches,
             upstream: upstream?,
@@ -97,12 +98,12 @@ impl Reader {
         }
     }
 
-    fn identity(&mut self, written: &raw::Identity, at: &Place) -> Option<IdentityHeaders> {
+    fn identity(&mut self, written: &raw::Identity, at: &Place) -> Read<IdentityHeaders> {
         let mut seen: Vec<HeaderName> = Vec::new();
         let mut read = |field: &str, text: Option<&str>, usual: &'static str| {
             let at = at.field(field);
             let name = match text {
-                Some("none") => return Some(None),
+                Some("none") => return Ok(None),
                 Some(text) => self.header_name(text, &at)?,
                 None => HeaderName::from_static(usual),
             };
@@ -110,12 +111,12 @@ impl Reader {
                 return self.refuse(&at, "want a header of its own");
             }
             seen.push(name.clone());
-            Some(Some(name))
+            Ok(Some(name))
         };
         let principal = read("principal", written.principal.as_deref(), "x-scoregate-principal");
         let resource = read("resource", written.resource.as_deref(), "x-scoregate-resource");
         let features = read("features", written.features.as_deref(), "x-scoregate-features");
-        Some(IdentityHeaders { principal: principal?, resource: resource?, features: features? })
+        Ok(IdentityHeaders { principal: principal?, resource: resource?, features: features? })
     }
 
     /// A client's copies of identity headers are removed, so a key in one would never arrive.
@@ -132,18 +133,18 @@ impl Reader {
         }
     }
 
-    fn max_body(&mut self, written: Option<&str>, at: &Place) -> Option<Option<u64>> {
+    fn max_body(&mut self, written: Option<&str>, at: &Place) -> Read<Option<u64>> {
         match written {
-            None => Some(Some(USUAL_MAX_BODY_BYTES)),
-            Some("none") => Some(None),
+            None => Ok(Some(USUAL_MAX_BODY_BYTES)),
+            Some("none") => Ok(None),
             Some(text) => match units::size(text) {
-                Ok(bytes) => Some(Some(bytes)),
+                Ok(bytes) => Ok(Some(bytes)),
                 Err(error) => self.refuse(at, format!("{error}, or none for no limit")),
             },
         }
     }
 
-    fn timeouts(&mut self, written: &raw::Timeouts, at: &Place) -> Option<Timeouts> {
+    fn timeouts(&mut self, written: &raw::Timeouts, at: &Place) -> Read<Timeouts> {
         let mut read = |field: &str, text: Option<&str>, usual: u64| {
             self.duration(text, &at.field(field), Duration::from_secs(usual), MILLISECOND, DAY)
         };
@@ -151,10 +152,10 @@ impl Reader {
         let response = read("response", written.response.as_deref(), 60);
         let idle = read("idle", written.idle.as_deref(), 5 * 60);
         let total = match written.total.as_deref() {
-            None | Some("none") => Some(None),
+            None | Some("none") => Ok(None),
             limit => read("total", limit, 0).map(Some),
         };
-        Some(Timeouts { connect: connect?, response: response?, idle: idle?, total: total? })
+        Ok(Timeouts { connect: connect?, response: response?, idle: idle?, total: total? })
     }
 }
 

@@ -7,6 +7,8 @@ use http::Uri;
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
 
+use super::Noted;
+use super::Read;
 use super::Reader;
 use crate::config::ClientTls;
 use crate::config::Endpoint;
@@ -28,7 +30,7 @@ enum Scheme {
 }
 
 impl Reader {
-    pub(super) fn upstream(&mut self, name: &Name, written: &raw::Upstream, at: &Place) -> Option<Upstream> {
+    pub(super) fn upstream(&mut self, name: &Name, written: &raw::Upstream, at: &Place) -> Read<Upstream> {
         let read = self.endpoints(&written.endpoints, &at.field("endpoints"));
         let host = self.host_header(written.host.as_deref(), &at.field("host"));
         let tls_options = written.tls.as_ref().map(|tls| self.client_tls(tls, &at.field("tls")));
@@ -37,24 +39,24 @@ impl Reader {
             (Scheme::H2c, Some(raw::Protocol::Http1)) => {
                 self.refuse(&at.field("protocol"), "want http2, or http:// endpoints: h2c is HTTP/2 over plain text")
             }
-            (Scheme::H2c, None) | (_, Some(raw::Protocol::Http2)) => Some(Protocol::Http2),
-            (_, None | Some(raw::Protocol::Http1)) => Some(Protocol::Http1),
+            (Scheme::H2c, None) | (_, Some(raw::Protocol::Http2)) => Ok(Protocol::Http2),
+            (_, None | Some(raw::Protocol::Http1)) => Ok(Protocol::Http1),
         };
         let tls = match (scheme, tls_options) {
-            (Scheme::Https, Some(options)) => Some(Some(options?)),
-            (Scheme::Https, None) => Some(Some(ClientTls { ca: None, server_name: None, client: None })),
-            (Scheme::Http | Scheme::H2c | Scheme::Unix, None) => Some(None),
+            (Scheme::Https, Some(options)) => Ok(Some(options?)),
+            (Scheme::Https, None) => Ok(Some(ClientTls { ca: None, server_name: None, client: None })),
+            (Scheme::Http | Scheme::H2c | Scheme::Unix, None) => Ok(None),
             (Scheme::Http | Scheme::H2c | Scheme::Unix, Some(_)) => {
                 self.refuse(&at.field("tls"), "want https:// endpoints with it: these are plain text")
             }
         };
-        if matches!((&host, scheme), (Some(HostHeader::Endpoint), Scheme::Unix)) {
+        if matches!((&host, scheme), (Ok(HostHeader::Endpoint), Scheme::Unix)) {
             return self.refuse(&at.field("host"), "want client or a host: a Unix socket has no host of its own");
         }
-        Some(Upstream { name: name.clone(), endpoints, protocol: protocol?, tls: tls?, host: host? })
+        Ok(Upstream { name: name.clone(), endpoints, protocol: protocol?, tls: tls?, host: host? })
     }
 
-    fn endpoints(&mut self, written: &[String], at: &Place) -> Option<(Scheme, Vec<Endpoint>)> {
+    fn endpoints(&mut self, written: &[String], at: &Place) -> Read<(Scheme, Vec<Endpoint>)> {
         let mut first: Option<Scheme> = None;
         let mut endpoints: Vec<Endpoint> = Vec::new();
         self.each(written, at, |reader, text, at| {
@@ -67,16 +69,16 @@ impl Reader {
                 return reader.refuse(at, "this endpoint is listed twice");
             }
             endpoints.push(endpoint);
-            Some(())
+            Ok(())
         })?;
-        Some((first?, endpoints))
+        Ok((first.ok_or(Noted)?, endpoints))
     }
 
     /// Reads an endpoint. The problem never quotes it: user information in a URL is a secret.
-    fn endpoint(&mut self, text: &str, at: &Place) -> Option<(Scheme, EndpointAddress)> {
+    fn endpoint(&mut self, text: &str, at: &Place) -> Read<(Scheme, EndpointAddress)> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.starts_with('/') && !path.starts_with("//") {
-                return Some((Scheme::Unix, EndpointAddress::Unix(PathBuf::from(path))));
+                return Ok((Scheme::Unix, EndpointAddress::Unix(PathBuf::from(path))));
             }
             return self.refuse(at, "want unix: and an absolute path, such as unix:/run/model.sock");
         }
@@ -100,42 +102,42 @@ impl Reader {
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         match (port, ServerName::try_from(host.as_str())) {
-            (Some(port), Ok(_)) => Some((scheme, EndpointAddress::Tcp { host, port })),
+            (Some(port), Ok(_)) => Ok((scheme, EndpointAddress::Tcp { host, port })),
             (None, _) => self.refuse(at, "want a port from 1 to 65535"),
             (_, Err(_)) => self.refuse(at, "want a host name or an IP address"),
         }
     }
 
-    fn client_tls(&mut self, written: &raw::ClientTls, at: &Place) -> Option<ClientTls> {
+    fn client_tls(&mut self, written: &raw::ClientTls, at: &Place) -> Read<ClientTls> {
         let ca = self.optional_path(written.ca.as_deref(), &at.field("ca"));
         let server_name = match written.server_name.as_deref() {
-            Some(name) if ServerName::try_from(name).is_ok() => Some(Some(name.to_owned())),
+            Some(name) if ServerName::try_from(name).is_ok() => Ok(Some(name.to_owned())),
             Some(_) => self.refuse(&at.field("server_name"), "want a host name or an IP address"),
-            None => Some(None),
+            None => Ok(None),
         };
         let client = match (written.client_certificate.as_deref(), written.client_key.as_deref()) {
             (Some(certificate), Some(key)) => {
                 let certificate = self.path(certificate, &at.field("client_certificate"));
                 let key = self.path(key, &at.field("client_key"));
-                certificate.zip(key).map(Some)
+                Ok(Some((certificate?, key?)))
             }
-            (None, None) => Some(None),
+            (None, None) => Ok(None),
             (Some(_), None) => self.refuse(&at.field("client_key"), "want it beside `client_certificate`"),
             (None, Some(_)) => self.refuse(&at.field("client_certificate"), "want it beside `client_key`"),
         };
-        Some(ClientTls { ca: ca?, server_name: server_name?, client: client? })
+        Ok(ClientTls { ca: ca?, server_name: server_name?, client: client? })
     }
 
-    fn host_header(&mut self, written: Option<&str>, at: &Place) -> Option<HostHeader> {
+    fn host_header(&mut self, written: Option<&str>, at: &Place) -> Read<HostHeader> {
         let text = match written {
-            None | Some("client") => return Some(HostHeader::Client),
-            Some("endpoint") => return Some(HostHeader::Endpoint),
+            None | Some("client") => return Ok(HostHeader::Client),
+            Some("endpoint") => return Ok(HostHeader::Endpoint),
             Some(text) => text,
         };
         let is_host =
             !text.contains('@') && Uri::builder().scheme("http").authority(text).path_and_query("/").build().is_ok();
         match HeaderValue::from_str(text) {
-            Ok(value) if is_host && !text.is_empty() => Some(HostHeader::Fixed(value)),
+            Ok(value) if is_host && !text.is_empty() => Ok(HostHeader::Fixed(value)),
             Ok(_) | Err(_) => self.refuse(at, "want client, endpoint, or a host such as model.example.com"),
         }
     }

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use http::Uri;
 
+use super::Read;
 use super::Reader;
 use crate::config::problem::Place;
 
 impl Reader {
     /// Reads a URL that keys are fetched from. The problem never quotes it: user information and queries hold secrets.
-    pub(super) fn fetched_url(&mut self, text: &str, at: &Place) -> Option<Uri> {
+    pub(super) fn fetched_url(&mut self, text: &str, at: &Place) -> Read<Uri> {
         let Some(url) = text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty())) else {
             return self.refuse(at, "want a URL such as https://login.example.com/keys");
         };
@@ -17,8 +18,8 @@ impl Reader {
             return self.refuse(at, "want a URL without user information and fragment");
         }
         match url.scheme_str() {
-            Some("https") => Some(url),
-            Some("http") if is_loopback(url.host().unwrap_or_default()) => Some(url),
+            Some("https") => Ok(url),
+            Some("http") if is_loopback(url.host().unwrap_or_default()) => Ok(url),
             Some("http") => self.refuse(at, "want https: whoever can change keys on their way can sign any token"),
             Some(_) | None => self.refuse(at, "want an https URL"),
         }

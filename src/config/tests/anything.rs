@@ -57,7 +57,7 @@ proptest! {
         cut in 0..4_usize,
     ) {
         let (before, after) = SMALL.split_at(at);
-        let text = format!("{before}{scribble}{}", &after[cut.min(after.len())..]);
+        let text = format!("{before}{scribble}{}", after.get(cut..).unwrap_or_default());
         match Config::read(&text) {
             Ok(config) => prop_assert!(!config.listeners.traffic.is_empty()),
             Err(problems) => {

@@ -1,7 +1,7 @@
 //! A new way to be wrong is a new row here.
 
 use super::{SMALL, small_with};
-use crate::config::{Config, raw, schema};
+use crate::config::{Config, raw, report, schema};
 
 /// Who must refuse a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,5 +241,15 @@ services:
             (18, "services.token.timeout"),
         ],
         "{problems:#?}"
+    );
+}
+
+#[test]
+fn the_report_names_the_file_so_that_an_editor_can_jump_there() {
+    let problems = Config::read(&small_with(SERVICE, "upstream: modle")).unwrap_err();
+    let there_is_none = "there is no upstream \"modle\" under `upstreams` (did you mean \"model\"?)";
+    assert_eq!(
+        report::problems("etc/gateway.yaml", &problems),
+        format!("etc/gateway.yaml:8:5: services.iris.upstream: {there_is_none}\netc/gateway.yaml: 1 problem\n")
     );
 }
