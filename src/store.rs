@@ -1,1 +1,261 @@
-//! To be written.
+//! What changes at run time: slot keys, accounts, signing keys, revocations.
+//!
+//! An [`engine`] keeps records, [`embedded`] in a file; [`records`] says what they mean and [`state`] is all
+//! of them, read. The operations ([`slots`], [`accounts`], [`signing`], [`revocations`]) are compare-and-swap
+//! on single records, so that any number of replicas can do them at once. Requests never come here: they read
+//! the snapshot, which is compiled from the [`state::State`].
+
+use std::path::PathBuf;
+
+use self::embedded::Embedded;
+use self::engine::{Batch, CommitError, Contents, Engine, Record, Revision, Unavailable, Watch};
+use self::master_key::MasterKeyError;
+use self::seal::{MasterKey, SealError, Sealer};
+use self::state::State;
+use crate::config;
+
+pub mod accounts;
+pub mod change;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod crash;
+pub mod embedded;
+pub mod engine;
+pub mod master_key;
+pub mod record_key;
+pub mod records;
+pub mod revocations;
+pub mod seal;
+pub mod signing;
+pub mod slots;
+pub mod state;
+pub mod sweep;
+#[cfg(test)]
+mod testing;
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    engine: Engines,
+    sealer: Sealer,
+}
+
+/// One of the engines.
+#[derive(Debug)]
+pub enum Engines {
+    /// A file of this machine.
+    Embedded(Embedded),
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file could not.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// There is no master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The file of the master key is gone, and a new key would not open what the store holds.
+    #[error("the master key {} is missing, and the store holds what was sealed under it; put the file back", path.display())]
+    MasterKeyLost {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The master key could not be used.
+    #[error("the master key could not be used")]
+    Seal(#[source] SealError),
+    /// The engine could not be asked.
+    #[error("the store could not be read")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Store {
+    /// Opens the store that the configuration names, with its master key. Makes both at the first start.
+    ///
+    /// # Errors
+    /// [`OpenError`], each variant as it says.
+    pub async fn open(config: &config::Store) -> Result<Self, OpenError> {
+        let engine = Engines::Embedded(Embedded::open(&config.directory).await?);
+        match master_key(config, &engine).await {
+            Ok(master) => Ok(Self::new(engine, Sealer::new(master, Vec::new()))),
+            Err(error) => {
+                engine.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Joins an engine and what seals for it.
+    #[must_use]
+    pub const fn new(engine: Engines, sealer: Sealer) -> Self {
+        Self { engine, sealer }
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn read(&self) -> Result<State, Unavailable> {
+        Ok(State::from_records(&self.engine.read_all().await?, &self.sealer))
+    }
+
+    /// Tells every commit after the revision of a [`State`]; [`Store::follow`] applies what it tells.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn watch(&self, from: Revision) -> Result<Watch, Unavailable> {
+        self.engine.watch(from).await
+    }
+
+    /// Brings a state up to a commit that a watch told.
+    pub fn follow(&self, state: &mut State, update: &engine::Update) {
+        state.apply(update, &self.sealer);
+    }
+
+    /// Waits for what is under way and closes.
+    pub async fn close(self) {
+        self.engine.close().await;
+    }
+}
+
+/// Finds the master key. Makes one where the configuration names none and the store is empty.
+async fn master_key(config: &config::Store, engine: &Engines) -> Result<MasterKey, OpenError> {
+    let bytes = match &config.master_key {
+        Some(reference) => master_key::read(reference)?,
+        None => {
+            // The store's file is open by now, so no other process makes a key at the same time.
+            let path = config.directory.join(master_key::FILE);
+            match master_key::read_own(&path)? {
+                Some(bytes) => bytes,
+                None if engine.read_all().await?.records.is_empty() => master_key::create_own(&path)?,
+                None => return Err(OpenError::MasterKeyLost { path }),
+            }
+        }
+    };
+    MasterKey::new(&bytes).map_err(OpenError::Seal)
+}
+
+impl Engines {
+    async fn close(self) {
+        match self {
+            Self::Embedded(engine) => engine.close().await,
+        }
+    }
+}
+
+impl Engine for Engines {
+    async fn read_all(&self) -> Result<Contents, Unavailable> {
+        match self {
+            Self::Embedded(engine) => engine.read_all().await,
+        }
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Record>, Unavailable> {
+        match self {
+            Self::Embedded(engine) => engine.read(key).await,
+        }
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Revision, CommitError> {
+        match self {
+            Self::Embedded(engine) => engine.commit(batch).await,
+        }
+    }
+
+    async fn watch(&self, from: Revision) -> Result<Watch, Unavailable> {
+        match self {
+            Self::Embedded(engine) => engine.watch(from).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use base64::Engine as _;
+
+    use super::testing::{self, TestStore};
+    use super::{OpenError, Store, embedded, master_key};
+    use crate::config::{self, SecretRef, SigningAlgorithm};
+    use crate::model::name::Name;
+    use crate::model::time::UnixSeconds;
+    use crate::store::change::ChangeError;
+    use crate::store::record_key::Owner;
+    use crate::store::state::Held;
+
+    const NOW: UnixSeconds = UnixSeconds(1);
+
+    fn iris() -> Owner {
+        Owner::Service(Name::parse("iris").unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_lost_master_key_is_not_replaced_once_something_was_sealed_under_it() {
+        let directory = testing::directory();
+        let path = directory.path().join(master_key::FILE);
+        let config = config::Store { directory: directory.path().to_owned(), master_key: None };
+        Store::open(&config).await.unwrap().close().await;
+        fs::remove_file(&path).unwrap();
+        let store = Store::open(&config).await.expect("an empty store holds nothing to lose");
+        store.ensure(&iris(), NOW).await.unwrap();
+        let keys = store.list(&iris()).await.unwrap();
+        store.close().await;
+
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let refused = Store::open(&config).await.unwrap_err();
+        assert!(matches!(&refused, OpenError::MasterKeyLost { path: named } if *named == path), "{refused}");
+        assert!(!path.exists());
+        fs::write(&path, kept).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let store = Store::open(&config).await.unwrap();
+        assert!(store.list(&iris()).await.unwrap() == keys);
+    }
+
+    #[tokio::test]
+    async fn under_another_master_key_doors_still_open_and_nothing_is_shown() {
+        let directory = testing::directory();
+        let open = async |from| {
+            let config = config::Store { directory: directory.path().to_owned(), master_key: from };
+            Store::open(&config).await.unwrap()
+        };
+        let store = open(None).await;
+        store.ensure(&iris(), NOW).await.unwrap();
+        store.ensure_signing_key(SigningAlgorithm::Es256, NOW).await.unwrap();
+        store.close().await;
+        let other = directory.path().join("other.key");
+        master_key::create_own(&other).unwrap();
+
+        let store = open(Some(SecretRef::File(other))).await;
+        let state = store.read().await.unwrap();
+        assert!(matches!(state.slots(&iris()), Held::Keys(_)));
+        assert!(state.signer().is_none());
+        assert_eq!(state.quarantined.len(), 1, "the signing key");
+        let refused = store.list(&iris()).await.unwrap_err();
+        assert!(matches!(refused, ChangeError::Unreadable { .. }), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn no_secret_lies_in_the_file_in_the_clear() {
+        let store = TestStore::open().await;
+        store.ensure(&iris(), NOW).await.unwrap();
+        store.ensure_signing_key(SigningAlgorithm::Es256, NOW).await.unwrap();
+        let keys = store.list(&iris()).await.unwrap();
+        let signer = store.read().await.unwrap().signer().unwrap().clone();
+        let file = fs::read(store.directory.path().join(embedded::FILE)).unwrap();
+        let base64 = base64::engine::general_purpose::STANDARD.encode(signer.pkcs8.expose());
+        for secret in [
+            keys.primary.expose().as_bytes(),
+            keys.secondary.expose().as_bytes(),
+            signer.pkcs8.expose(),
+            // Past the header, which every key pair shares with every other.
+            &base64.as_bytes()[48..96],
+        ] {
+            assert!(!file.windows(secret.len()).any(|window| window == secret));
+        }
+        assert!(file.windows(18).any(|window| window == b"slots/service/iris"), "records are found this way");
+    }
+}
