@@ -260,6 +260,8 @@ label! {
         Signal => "signal",
         /// The store changed.
         Store => "store",
+        /// A foreign issuer's keys were fetched.
+        Issuer => "issuer",
         /// An operator asked through the management API.
         Api => "api",
     }
@@ -286,8 +288,10 @@ label! {
         Parse => "parse",
         /// The file does not mean anything valid.
         Check => "check",
-        /// What it means could not be brought into force.
+        /// What it means could not be loaded or compiled.
         Compile => "compile",
+        /// A listener could not be opened.
+        Listen => "listen",
     }
 }
 
