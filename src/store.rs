@@ -1,6 +1,6 @@
 //! What changes at run time: slot keys, accounts, signing keys, revocations.
 //!
-//! An [`engine`] keeps records, [`embedded`] in a file; [`records`] says what they mean and [`state`] is all
+//! An [`engine`] keeps records, [`embedded`] in a file, [`etcd`] for many replicas; [`records`] says what they mean and [`state`] is all
 //! of them, read. The operations ([`slots`], [`accounts`], [`signing`], [`revocations`]) are compare-and-swap
 //! on single records, so that any number of replicas can do them at once. Requests never come here: they read
 //! the snapshot, which is compiled from the [`state::State`].
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use self::embedded::Embedded;
 use self::engine::{Batch, CommitError, Contents, Engine, Record, Revision, Unavailable, Watch};
+use self::etcd::Etcd;
 use self::master_key::MasterKeyError;
 use self::seal::{MasterKey, SealError, Sealer};
 use self::state::State;
@@ -22,6 +23,7 @@ mod contract;
 mod crash;
 pub mod embedded;
 pub mod engine;
+pub mod etcd;
 pub mod master_key;
 pub mod record_key;
 pub mod records;
@@ -46,6 +48,8 @@ pub struct Store {
 pub enum Engines {
     /// A file of this machine.
     Embedded(Embedded),
+    /// An etcd that all replicas share.
+    Etcd(Etcd),
 }
 
 /// Why a store could not be opened.
@@ -141,6 +145,8 @@ impl Engines {
     async fn close(self) {
         match self {
             Self::Embedded(engine) => engine.close().await,
+            // Its connections end with it; what was answered is safe on the other side.
+            Self::Etcd(_) => {}
         }
     }
 }
@@ -149,24 +155,28 @@ impl Engine for Engines {
     async fn read_all(&self) -> Result<Contents, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.read_all().await,
+            Self::Etcd(engine) => engine.read_all().await,
         }
     }
 
     async fn read(&self, key: &str) -> Result<Option<Record>, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.read(key).await,
+            Self::Etcd(engine) => engine.read(key).await,
         }
     }
 
     async fn commit(&self, batch: Batch) -> Result<Revision, CommitError> {
         match self {
             Self::Embedded(engine) => engine.commit(batch).await,
+            Self::Etcd(engine) => engine.commit(batch).await,
         }
     }
 
     async fn watch(&self, from: Revision) -> Result<Watch, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.watch(from).await,
+            Self::Etcd(engine) => engine.watch(from).await,
         }
     }
 }

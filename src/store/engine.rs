@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-/// A point in the life of a store. It grows with every commit, not necessarily by one.
+/// A point in the life of a store. It grows with every commit that changes something, not necessarily by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
@@ -202,7 +203,22 @@ pub enum Unavailable {
     /// The embedded file could not be read or written: a full disk, a read-only directory, another process.
     #[error("the store's file could not be used")]
     File(#[source] Box<redb::Error>),
-    /// The engine was closed.
+    /// The etcd could not be reached, or answered with an error.
+    #[error("etcd could not be asked")]
+    Etcd(#[source] Box<etcd_client::Error>),
+    /// The etcd did not answer.
+    #[error("etcd did not answer within {} s", after.as_secs())]
+    TimedOut {
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The etcd ended a watch.
+    #[error("etcd ended the watch: {why}")]
+    Refused {
+        /// Its reason.
+        why: String,
+    },
+    /// The engine, or a connection of it, was closed.
     #[error("the store is closed")]
     Closed,
 }

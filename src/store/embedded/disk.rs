@@ -36,7 +36,13 @@ pub(super) struct Disk {
 /// What became of a batch.
 enum Written {
     Made(Update),
-    Conflict { key: String },
+    /// It deleted what was not there.
+    Nothing {
+        at: Revision,
+    },
+    Conflict {
+        key: String,
+    },
 }
 
 impl Disk {
@@ -79,6 +85,7 @@ impl Disk {
                 self.feed.publish(update);
                 Ok(revision)
             }
+            Written::Nothing { at } => Ok(at),
             Written::Conflict { key } => Err(CommitError::Conflict { key }),
         }
     }
@@ -139,7 +146,7 @@ fn write(database: &Database, batch: &Batch) -> Result<Written, redb::Error> {
     let written = change(&transaction, batch)?;
     match &written {
         Written::Made(_) => transaction.commit()?,
-        Written::Conflict { .. } => transaction.abort()?,
+        Written::Nothing { .. } | Written::Conflict { .. } => transaction.abort()?,
     }
     Ok(written)
 }
@@ -158,8 +165,8 @@ fn change(transaction: &WriteTransaction, batch: &Batch) -> Result<Written, redb
             return Ok(Written::Conflict { key: key.to_owned() });
         }
     }
-    let revision = meta.get(REVISION)?.map_or(0, |found| found.value()).saturating_add(1);
-    meta.insert(REVISION, revision)?;
+    let last = meta.get(REVISION)?.map_or(0, |found| found.value());
+    let revision = last.saturating_add(1);
     let mut changes = Vec::new();
     for (key, change) in batch.iter() {
         match &change.action {
@@ -174,6 +181,10 @@ fn change(transaction: &WriteTransaction, batch: &Batch) -> Result<Written, redb
             }
         }
     }
+    if changes.is_empty() {
+        return Ok(Written::Nothing { at: Revision(last) });
+    }
+    meta.insert(REVISION, revision)?;
     Ok(Written::Made(Update { revision: Revision(revision), changes }))
 }
 

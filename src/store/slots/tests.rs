@@ -147,7 +147,7 @@ async fn many_that_regenerate_at_once_each_have_their_turn() {
     let all = async || {
         tokio::join!(one(), one(), one(), one(), one(), one());
     };
-    all().await;
+    Box::pin(all()).await;
     assert_eq!(store.read().await.unwrap().revision.0 - 2, 3 * WRITERS as u64);
     assert_eq!(store.records().await.len(), 3, "one record of slots, one claim for each key");
     let rose = service("rose");
