@@ -48,8 +48,10 @@ enum Command {
     /// Check a configuration by the rules of `run`, and list everything that is wrong with it.
     ///
     /// Exit code 0: nothing is. 1: something is; each problem is a line FILE:LINE:COLUMN: FIELD: WHAT WAS WANTED.
-    #[command(after_help = "Examples:\n  scoregate check gateway.yaml\n  scoregate check --without-files gateway.yaml    \
-                            on a machine that has no secrets and certificates")]
+    #[command(
+        after_help = "Examples:\n  scoregate check gateway.yaml\n  scoregate check --without-files gateway.yaml    \
+                            on a machine that has no secrets and certificates"
+    )]
     Check {
         /// The configuration.
         #[arg(value_name = "FILE", default_value = "gateway.yaml")]

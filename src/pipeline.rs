@@ -126,12 +126,11 @@ impl Gateway {
         let mut record = Record::begin(&self.observer, &head, &peer.connection, Instant::now());
         let mut service = None;
         let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
-            Ok((admitted, trusts_peer)) => {
-                forward::send(self, admitted, peer, trusts_peer, head, body, record).await
-            }
+            Ok((admitted, trusts_peer)) => forward::send(self, admitted, peer, trusts_peer, head, body, record).await,
             Err(refusal) => Err((refusal, record)),
         };
-        let mut response = answer.unwrap_or_else(|(refusal, record)| refuse(refusal, service.as_deref(), reader, record));
+        let mut response =
+            answer.unwrap_or_else(|(refusal, record)| refuse(refusal, service.as_deref(), reader, record));
         if self.draining.load(Ordering::Relaxed) && version != Version::HTTP_2 {
             // The client opens its next connection somewhere else, while there is still time.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

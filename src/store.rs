@@ -1,6 +1,6 @@
 //! What changes at run time: slot keys, accounts, signing keys, revocations.
 //!
-//! An [`engine`] keeps records, [`embedded`] in a file, [`etcd`] for many replicas; [`records`] says what they mean and [`state`] is all
+//! An [`engine`] keeps records, [`embedded`] in a file, `etcd` (a cargo feature) for many replicas; [`records`] says what they mean and [`state`] is all
 //! of them, read. The operations ([`slots`], [`accounts`], [`signing`], [`revocations`]) are compare-and-swap
 //! on single records, so that any number of replicas can do them at once. Requests never come here: they read
 //! the snapshot, which is compiled from the [`state::State`].
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use self::embedded::Embedded;
 use self::engine::{Batch, CommitError, Contents, Engine, Record, Revision, Unavailable, Watch};
+#[cfg(feature = "etcd")]
 use self::etcd::Etcd;
 use self::master_key::MasterKeyError;
 use self::seal::{MasterKey, SealError, Sealer};
@@ -23,6 +24,7 @@ mod contract;
 mod crash;
 pub mod embedded;
 pub mod engine;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod master_key;
 pub mod record_key;
@@ -49,6 +51,7 @@ pub enum Engines {
     /// A file of this machine.
     Embedded(Embedded),
     /// An etcd that all replicas share.
+    #[cfg(feature = "etcd")]
     Etcd(Etcd),
 }
 
@@ -146,6 +149,7 @@ impl Engines {
         match self {
             Self::Embedded(engine) => engine.close().await,
             // Its connections end with it; what was answered is safe on the other side.
+            #[cfg(feature = "etcd")]
             Self::Etcd(_) => {}
         }
     }
@@ -155,6 +159,7 @@ impl Engine for Engines {
     async fn read_all(&self) -> Result<Contents, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.read_all().await,
+            #[cfg(feature = "etcd")]
             Self::Etcd(engine) => engine.read_all().await,
         }
     }
@@ -162,6 +167,7 @@ impl Engine for Engines {
     async fn read(&self, key: &str) -> Result<Option<Record>, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.read(key).await,
+            #[cfg(feature = "etcd")]
             Self::Etcd(engine) => engine.read(key).await,
         }
     }
@@ -169,6 +175,7 @@ impl Engine for Engines {
     async fn commit(&self, batch: Batch) -> Result<Revision, CommitError> {
         match self {
             Self::Embedded(engine) => engine.commit(batch).await,
+            #[cfg(feature = "etcd")]
             Self::Etcd(engine) => engine.commit(batch).await,
         }
     }
@@ -176,6 +183,7 @@ impl Engine for Engines {
     async fn watch(&self, from: Revision) -> Result<Watch, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.watch(from).await,
+            #[cfg(feature = "etcd")]
             Self::Etcd(engine) => engine.watch(from).await,
         }
     }

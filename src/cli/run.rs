@@ -37,7 +37,8 @@ pub(super) fn control_runtime() -> std::io::Result<LocalRuntime> {
 /// Ends at SIGTERM or SIGINT. The first process of a container has no default handlers: without this one SIGTERM
 /// would be ignored there.
 pub(super) async fn told_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be heard; only SIGKILL will stop the gateway");
         return std::future::pending().await;
     };

@@ -90,7 +90,8 @@ pub async fn send(
 /// Whether the client asks for a protocol that the service passes on.
 fn upgrade_of(admitted: &Admitted, head: &mut Parts) -> Option<Upgrading> {
     let asked = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
-    let websocket = head.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let websocket =
+        head.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let speaks_http1 = admitted.target.endpoints.first().is_some_and(|endpoint| endpoint.protocol == Protocol::Http1);
     let passes = admitted.service.settings.upgrades == Upgrades::WebSocket && websocket && speaks_http1;
     passes.then(|| Upgrading::new(asked))

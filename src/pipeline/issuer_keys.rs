@@ -59,7 +59,9 @@ impl KeyRequests {
         let standing = self.standing.get(&issuer).map(|entry| *entry);
         match standing {
             Some((Fetched::Current, until)) if Instant::now() < until => return Err(Denied::TokenKeyUnknown.into()),
-            Some((Fetched::Unavailable, until)) if Instant::now() < until => return Err(Failed::IssuerUnavailable.into()),
+            Some((Fetched::Unavailable, until)) if Instant::now() < until => {
+                return Err(Failed::IssuerUnavailable.into());
+            }
             Some(_) | None => {}
         }
         let (done, told) = oneshot::channel();

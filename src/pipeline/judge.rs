@@ -37,12 +37,19 @@ impl Tokens {
     ///
     /// # Errors
     /// A 401 row, or [`Halt::KeysWanted`] when the issuer's keys have to be fetched first.
-    pub fn verify(&self, verifier: &ServiceVerifier, token: &str, now: UnixSeconds) -> Result<Arc<VerifiedToken>, Halt> {
+    pub fn verify(
+        &self,
+        verifier: &ServiceVerifier,
+        token: &str,
+        now: UnixSeconds,
+    ) -> Result<Arc<VerifiedToken>, Halt> {
         let verify = || verifier.verify(token, now);
-        self.service.borrow_mut().find_or_verify(token, verifier.epoch(), now, verify).map_err(|rejected| match rejected {
-            Rejected::Denied(why) => why.into(),
-            Rejected::IssuerUnavailable(issuer) | Rejected::UnknownKey(issuer) => Halt::KeysWanted(issuer),
-        })
+        self.service.borrow_mut().find_or_verify(token, verifier.epoch(), now, verify).map_err(
+            |rejected| match rejected {
+                Rejected::Denied(why) => why.into(),
+                Rejected::IssuerUnavailable(issuer) | Rejected::UnknownKey(issuer) => Halt::KeysWanted(issuer),
+            },
+        )
     }
 
     /// Verifies a LimitedAccessToken, or remembers that it did.

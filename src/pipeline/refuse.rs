@@ -92,7 +92,9 @@ pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
 /// `Proxy-Status` (RFC 9209) says that this is the gateway's answer, and why as far as the caller may know.
 fn proxy_status(refusal: Refusal, row: Row) -> String {
     match refusal {
-        Refusal::Denied { .. } if row.status == StatusCode::BAD_REQUEST => "scoregate; error=http_request_error".to_owned(),
+        Refusal::Denied { .. } if row.status == StatusCode::BAD_REQUEST => {
+            "scoregate; error=http_request_error".to_owned()
+        }
         Refusal::Denied { .. } => "scoregate; error=http_request_denied".to_owned(),
         Refusal::Failed(failed) => format!("scoregate; error={}", failed.proxy_status()),
     }

@@ -159,9 +159,9 @@ impl Reading<'_> {
             IssuerKeys::File(path) => secret::read_file(path).and_then(|document| {
                 KeySet::parse(&document).map_err(|source| BadSecret::KeySet { path: path.clone(), source })
             }),
-            IssuerKeys::Secret(reference) => secret::read(reference).and_then(|shared| {
-                KeySet::from_secret(&shared).map_err(BadSecret::TooShort)
-            }),
+            IssuerKeys::Secret(reference) => {
+                secret::read(reference).and_then(|shared| KeySet::from_secret(&shared).map_err(BadSecret::TooShort))
+            }
             IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => {
                 // Not having been fetched yet is no problem of the configuration: its tokens are answered 503.
                 let fetched = self.fetched.get(name).map(Arc::clone);

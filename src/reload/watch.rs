@@ -48,13 +48,14 @@ impl DirectoryWatch {
         }
         let before = std::mem::take(&mut self.watched);
         for directory in directories {
-            let watched = before.contains(&directory) || match watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::warn!(directory = %directory.display(), %error, "the directory is polled only");
-                    false
-                }
-            };
+            let watched = before.contains(&directory)
+                || match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::warn!(directory = %directory.display(), %error, "the directory is polled only");
+                        false
+                    }
+                };
             if watched {
                 self.watched.insert(directory);
             }

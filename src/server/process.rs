@@ -134,7 +134,8 @@ impl Process {
         let (cause, causes) = mpsc::channel(1);
         let (key_request, keys_wanted) = mpsc::channel(KEY_REQUESTS);
         let (new_keys_sender, new_keys) = mpsc::channel(16);
-        let log = AccessLogWriter::start(Box::new(std::io::stdout()), Arc::clone(&metrics)).map_err(StartError::Thread)?;
+        let log =
+            AccessLogWriter::start(Box::new(std::io::stdout()), Arc::clone(&metrics)).map_err(StartError::Thread)?;
         let worker = |index: usize| {
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
@@ -202,7 +203,8 @@ impl Process {
         let mut poll = tokio::time::interval(self.reloader.config().reload.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.reset();
-        let mut hangup = signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
+        let mut hangup =
+            signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
         loop {
             let cause = tokio::select! {
                 () = &mut stop => break,

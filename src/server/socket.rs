@@ -123,7 +123,8 @@ fn bind_unix(name: &Name, path: &Path, count: usize) -> Result<Bound, BindError>
     }
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(system)?;
     listener.set_nonblocking(true).map_err(system)?;
-    let sockets = (0..count).map(|_| listener.try_clone().map(Socketed::Unix)).collect::<io::Result<_>>().map_err(system)?;
+    let sockets =
+        (0..count).map(|_| listener.try_clone().map(Socketed::Unix)).collect::<io::Result<_>>().map_err(system)?;
     Ok(Bound { name: name.clone(), address: Address::Unix(path.to_owned()), sockets })
 }
 

@@ -120,9 +120,10 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         }
         services.push(Arc::new(service));
     }
-    let matches = services.iter().enumerate().flat_map(|(index, service)| {
-        service.settings.matches.iter().map(move |entry| (entry, index))
-    });
+    let matches = services
+        .iter()
+        .enumerate()
+        .flat_map(|(index, service)| service.settings.matches.iter().map(move |entry| (entry, index)));
     let snapshot = Snapshot {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         routes: Arc::new(RouteTable::build(matches)?),
@@ -252,7 +253,11 @@ impl Parts<'_> {
             target: target.and_then(|target| target.as_ref().ok()).map(Arc::clone),
             quarantined,
             challenge: Challenge::new(&settings.name, &settings.auth),
-            identity_headers: [&identity.principal, &identity.resource, &identity.features].into_iter().flatten().cloned().collect(),
+            identity_headers: [&identity.principal, &identity.resource, &identity.features]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             key_headers,
             settings: settings.clone(),
             metrics,
@@ -264,10 +269,11 @@ impl Parts<'_> {
         let issuers = auth.issuers.iter().filter_map(|issuer| self.issuers.get(issuer)).map(Arc::clone).collect();
         let made = ServiceVerifier::new(issuers, auth);
         let services = self.sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
-        let before = services.filter(|service| service.settings.name == *name).find_map(|service| match &service.auth {
-            Auth::Token { verifier, .. } => Some(verifier),
-            Auth::Key { .. } | Auth::Public => None,
-        });
+        let before =
+            services.filter(|service| service.settings.name == *name).find_map(|service| match &service.auth {
+                Auth::Token { verifier, .. } => Some(verifier),
+                Auth::Key { .. } | Auth::Public => None,
+            });
         match before {
             Some(before) if **before == made => Arc::clone(before),
             Some(_) | None => Arc::new(made),
@@ -297,9 +303,9 @@ fn keys(config: &Config, sources: Sources<'_>, accounts: &Accounts) -> Result<Ke
     let mut add = |owner: &Owner, number: KeyOwner, slots: Option<&Slots>| {
         if let Some(Slots::Directory(_) | Slots::References { .. }) = slots {
             let read = sources.inputs.slots.get(owner).into_iter().flat_map(|loaded| &loaded.keys);
-            live.extend(read.map(|key| {
-                (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires })
-            }));
+            live.extend(
+                read.map(|key| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires })),
+            );
         } else if let (Some(Slots::Store), Held::Keys(keys)) = (slots, sources.state.slots(owner)) {
             let record = |(slot, digest, expires)| (digest, KeyRecord { owner: number, slot, expires });
             live.extend(keys.digests().map(record));
@@ -316,7 +322,9 @@ fn keys(config: &Config, sources: Sources<'_>, accounts: &Accounts) -> Result<Ke
     }
     KeyTable::default().with_changes(&[], &live).map_err(|DuplicateKey { one, other }| {
         let told = |record: KeyRecord| match record.owner {
-            KeyOwner::Service(index) => named(config.services.values().nth(place(index)).map(|it| &it.name), "services", record),
+            KeyOwner::Service(index) => {
+                named(config.services.values().nth(place(index)).map(|it| &it.name), "services", record)
+            }
             KeyOwner::Account(index) => named(accounts.all.get(place(index)).map(|it| &it.name), "accounts", record),
         };
         CompileError::DuplicateKey { one: told(one), other: told(other) }

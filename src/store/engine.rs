@@ -1,6 +1,6 @@
 //! What a store engine is: records under text keys, one growing revision, compare-and-swap, a watch.
 //!
-//! Two engines exist, [`super::embedded`] and [`super::etcd`]; `contract.rs` holds the tests that both pass.
+//! Two engines exist, [`super::embedded`] and, with the cargo feature `etcd`, `super::etcd`; `contract.rs` holds the tests that both pass.
 //! Nothing here knows what a record means: that is [`super::records`].
 
 use std::collections::BTreeMap;
@@ -204,15 +204,18 @@ pub enum Unavailable {
     #[error("the store's file could not be used")]
     File(#[source] Box<redb::Error>),
     /// The etcd could not be reached, or answered with an error.
+    #[cfg(feature = "etcd")]
     #[error("etcd could not be asked")]
     Etcd(#[source] Box<etcd_client::Error>),
     /// The etcd did not answer.
+    #[cfg(feature = "etcd")]
     #[error("etcd did not answer within {} s", after.as_secs())]
     TimedOut {
         /// How long it was waited for.
         after: Duration,
     },
     /// The etcd ended a watch.
+    #[cfg(feature = "etcd")]
     #[error("etcd ended the watch: {why}")]
     Refused {
         /// Its reason.

@@ -110,7 +110,10 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
             "Allowed: the secondary key is live at the same time, so that one can be replaced while the other serves.",
             &format!("curl -s {iris} -H 'Authorization: Bearer {secondary}' {json} -d '{ROW}'"),
         );
-        tell("Denied (401): no key, and the answer says what is wanted.", &format!("curl -si {iris} {json} -d '{ROW}'"));
+        tell(
+            "Denied (401): no key, and the answer says what is wanted.",
+            &format!("curl -si {iris} {json} -d '{ROW}'"),
+        );
         tell(
             "Denied (401): a token is no key. A service takes one or the other, never both.",
             &format!("curl -si {iris} -H 'Authorization: Bearer {token}' {json} -d '{ROW}'"),
@@ -133,7 +136,9 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
         );
         tell(
             "Allowed: the same call with a LimitedAccessToken that the vendor lent to this customer's resource.",
-            &format!("curl -si {identify} {subscription} -H 'LimitedAccessToken: Bearer {limited}' {json} -d '{FACES}'"),
+            &format!(
+                "curl -si {identify} {subscription} -H 'LimitedAccessToken: Bearer {limited}' {json} -d '{FACES}'"
+            ),
         );
         tell(
             "Metrics: every request above is counted, with the reasons of the refusals.",
