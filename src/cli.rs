@@ -47,7 +47,7 @@ enum Command {
     },
     /// Check a configuration by the rules of `run`, and list everything that is wrong with it.
     ///
-    /// Exit code 0: nothing is. 1: something is; each problem is a line FILE:LINE:COLUMN: FIELD: WHAT WAS WANTED.
+    /// Exit code 0: nothing is. 1: something is; each problem is a line with file, line, column, field and what was wanted.
     #[command(
         after_help = "Examples:\n  scoregate check gateway.yaml\n  scoregate check --without-files gateway.yaml    \
                             on a machine that has no secrets and certificates"

@@ -3,19 +3,19 @@
 //! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, forward. A stage takes the
 //! proof of the stage before by value and returns its own, so that none can be left out.
 
-mod admit;
-mod authenticate;
-mod authorize;
-mod credential;
-mod find;
-mod forward;
-mod headers;
+pub mod admit;
+pub mod authenticate;
+pub mod authorize;
+pub mod credential;
+pub mod find;
+pub mod forward;
+pub mod headers;
 pub mod issuer_keys;
-mod judge;
+pub mod judge;
 pub mod peer;
-mod refuse;
+pub mod refuse;
 pub mod relay;
-mod upgrade;
+pub mod upgrade;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -232,7 +232,7 @@ fn refuse(refusal: Refusal, service: Option<&Service>, reader: Reader, mut recor
         record.complete();
         return Response::from_parts(head, AnswerBody::Own(None, None));
     }
-    Response::from_parts(head, AnswerBody::Own(Some(text), Some(record)))
+    Response::from_parts(head, AnswerBody::Own(Some(text), Some(Box::new(record))))
 }
 
 /// The system's clock, for the timestamps of the access log.

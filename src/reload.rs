@@ -3,7 +3,7 @@
 //! Any error keeps the snapshot that runs. The listeners of a change are opened between [`Reloader::prepare`] and
 //! [`Reloader::publish`], by whoever owns them, so that a port in use gives the change up as well.
 
-mod fetch;
+pub mod fetch;
 pub mod issuers;
 pub mod read;
 pub mod secret;

@@ -6,7 +6,7 @@ pub mod inputs;
 pub mod keys;
 pub mod listen;
 pub mod live;
-mod methods;
+pub mod methods;
 pub mod routes;
 pub mod service;
 pub mod target;

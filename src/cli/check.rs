@@ -30,8 +30,7 @@ pub(super) fn check(file: &Path, without_files: bool) -> ExitCode {
     }
     let mut text = String::new();
     for problem in &unread {
-        // Writing to a String cannot fail.
-        drop(writeln!(text, "{}: {problem}", file.display()));
+        let _cannot_fail = writeln!(text, "{}: {problem}", file.display());
     }
     print(&text);
     ExitCode::FAILURE

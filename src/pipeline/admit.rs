@@ -102,8 +102,7 @@ fn identity(snapshot: &Snapshot, service: &Service, allowed: &Authorized<'_>) ->
         let mut listed = String::new();
         for feature in snapshot.features.names_of(allowed.grant()) {
             let comma = if listed.is_empty() { "" } else { "," };
-            // Writing to a String cannot fail.
-            drop(write!(listed, "{comma}{feature}"));
+            let _cannot_fail = write!(listed, "{comma}{feature}");
         }
         tell(&names.features, Some(listed));
     }

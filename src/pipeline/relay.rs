@@ -26,7 +26,7 @@ pub enum AnswerBody {
     /// What an upstream sends.
     Relayed(Box<Relay>),
     /// What the gateway says itself; its record ends with it.
-    Own(Option<Bytes>, Option<Record>),
+    Own(Option<Bytes>, Option<Box<Record>>),
 }
 
 /// Why an answer stops in the middle. The client sees a broken connection or a reset stream, never a whole answer.
@@ -216,7 +216,7 @@ impl Body for AnswerBody {
             Self::Relayed(relay) => Pin::new(&mut **relay).poll_frame(cx),
             Self::Own(text, record) => {
                 let Some(text) = text.take() else { return Poll::Ready(None) };
-                if let Some(mut record) = record.take() {
+                if let Some(mut record) = record.take().map(|record| *record) {
                     record.response_bytes(text.len() as u64);
                     record.complete();
                 }

@@ -43,9 +43,17 @@ pub struct NewKeys {
 /// The tasks, one for each issuer whose keys are fetched.
 #[derive(Debug)]
 pub struct Issuers {
-    tasks: BTreeMap<Name, (Issuer, mpsc::Sender<oneshot::Sender<Fetched>>, JoinHandle<()>)>,
+    tasks: BTreeMap<Name, Task>,
     new_keys: mpsc::Sender<NewKeys>,
     standing: Standing,
+}
+
+/// A task, what it was started for, and where it hears of requests that wait.
+#[derive(Debug)]
+struct Task {
+    issuer: Issuer,
+    wishes: mpsc::Sender<oneshot::Sender<Fetched>>,
+    handle: JoinHandle<()>,
 }
 
 impl Issuers {
@@ -57,10 +65,10 @@ impl Issuers {
 
     /// Looks after the issuers of this configuration, and no longer after others. One that has not changed goes on.
     pub fn follow(&mut self, config: &Config, metrics: &Metrics) {
-        self.tasks.retain(|name, (issuer, _, task)| {
-            let stays = config.issuers.get(name) == Some(issuer);
+        self.tasks.retain(|name, task| {
+            let stays = config.issuers.get(name) == Some(&task.issuer);
             if !stays {
-                task.abort();
+                task.handle.abort();
             }
             stays
         });
@@ -78,8 +86,8 @@ impl Issuers {
                 standing: Arc::clone(&self.standing),
                 had: None,
             };
-            let task = tokio::task::spawn_local(keeper.run(inbox));
-            self.tasks.insert(name.clone(), (issuer.clone(), wishes, task));
+            let handle = tokio::task::spawn_local(keeper.run(inbox));
+            self.tasks.insert(name.clone(), Task { issuer: issuer.clone(), wishes, handle });
         }
     }
 
@@ -87,19 +95,19 @@ impl Issuers {
     pub fn fetch(&self, wanted: KeysWanted) {
         let KeysWanted { issuer, done } = wanted;
         let unheard = match self.tasks.get(&issuer) {
-            Some((_, wishes, _)) => wishes.try_send(done).err().map(mpsc::error::TrySendError::into_inner),
+            Some(task) => task.wishes.try_send(done).err().map(mpsc::error::TrySendError::into_inner),
             // Its keys are a file or a secret: what is in force is all there is.
-            None => return drop(done.send(Fetched::Current)),
+            None => return tell(done, Fetched::Current),
         };
         if let Some(done) = unheard {
-            drop(done.send(Fetched::Unavailable));
+            tell(done, Fetched::Unavailable);
         }
     }
 }
 
 impl Drop for Issuers {
     fn drop(&mut self) {
-        self.tasks.values().for_each(|(_, _, task)| task.abort());
+        self.tasks.values().for_each(|task| task.handle.abort());
     }
 }
 
@@ -202,5 +210,5 @@ async fn wait(
 
 /// Tells a request that waits. One that has given up does not listen.
 fn tell(waiter: oneshot::Sender<Fetched>, outcome: Fetched) {
-    drop(waiter.send(outcome));
+    let _gave_up = waiter.send(outcome);
 }

@@ -30,7 +30,7 @@ impl DirectoryWatch {
             let is_change = event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
             if is_change {
                 // A full queue holds a wake-up already.
-                drop(causes.try_send(Cause::FileChanged));
+                let _full = causes.try_send(Cause::FileChanged);
             }
         };
         let watcher = notify::recommended_watcher(noticed).inspect_err(|error| {

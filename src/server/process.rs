@@ -227,7 +227,7 @@ impl Process {
                 Some(NewKeys { issuer, keys, in_force }) = self.wake_ups.new_keys.recv() => {
                     self.reloader.fetched.insert(issuer, keys);
                     self.change(Cause::IssuerKeys).await;
-                    drop(in_force.send(()));
+                    let _gave_up = in_force.send(());
                     continue;
                 }
             };

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+#[cfg(feature = "etcd")]
 use std::time::Duration;
 
 use tokio::sync::mpsc;

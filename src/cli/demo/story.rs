@@ -99,8 +99,7 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
             self.configuration.display()
         );
         let mut tell = |sentence: &str, line: &str| {
-            // Writing to a String cannot fail.
-            drop(write!(text, "\n# {sentence}\n{line}\n"));
+            let _cannot_fail = write!(text, "\n# {sentence}\n{line}\n");
         };
         tell(
             "Allowed: the primary key opens the service, and the model answers with a species for each row.",
