@@ -42,6 +42,7 @@ use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::time::UnixSeconds;
+use crate::observe::metrics::GatewayMetrics;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::record::Observer;
 use crate::observe::record::Record;
@@ -168,7 +169,8 @@ impl Gateway {
         found: &mut Option<Arc<Service>>,
     ) -> Result<(Admitted, bool), Halt> {
         let snapshot: Arc<Snapshot> = Arc::clone(self.live.borrow_mut().load());
-        let judge = Judge { snapshot: &snapshot, now: UnixSeconds::now(), tokens: &self.tokens };
+        let judge =
+            Judge { snapshot: &snapshot, now: UnixSeconds::now(), tokens: &self.tokens, metrics: self.metrics() };
         record.generation(snapshot.generation);
         let trusts_peer = trusts(&snapshot, peer, head, record);
 
@@ -189,7 +191,14 @@ impl Gateway {
     pub fn housekeeping(&self, now: Instant, since_epoch: Duration) {
         self.observer.configure(self.live.borrow_mut().load().access_log);
         self.observer.tick(now, since_epoch);
+        self.tokens.count(self.metrics());
         self.clients.sweep(now);
+    }
+
+    /// What the process counts.
+    #[must_use]
+    pub fn metrics(&self) -> &GatewayMetrics {
+        &self.observer.metrics().gateway
     }
 
     /// What a listener counts.

@@ -209,7 +209,10 @@ impl Reloader {
         let prepared = self.try_prepare(cause).await;
         match &prepared {
             Ok(Some(_)) => {}
-            Ok(None) => self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now()),
+            Ok(None) => {
+                self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now());
+                self.say_whether_complete();
+            }
             Err(error) => self.metrics.gateway.reload_failed(cause.trigger(), error.stage()),
         }
         prepared
@@ -253,6 +256,14 @@ impl Reloader {
         tracing::info!(generation, ?cause, services = config.services.len(), "a new generation is in force");
         (self.config, self.inputs) = (config, inputs);
         self.tell(problems);
+        self.say_whether_complete();
+    }
+
+    /// A generation that lacks something is in force all the same; the gauge that alerts look at says so.
+    fn say_whether_complete(&self) {
+        if !self.problems.is_empty() {
+            self.metrics.gateway.reload_incomplete();
+        }
     }
 
     /// A change was given up after it was prepared.

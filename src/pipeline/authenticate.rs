@@ -102,7 +102,7 @@ pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<
         }
         Auth::Token { verifier, resource } => {
             let presented = credential::token(&head.headers)?;
-            let token = judge.tokens.verify(verifier, presented, judge.now)?;
+            let token = judge.token(verifier, presented)?;
             if judge.snapshot.revocations.cover(&token) {
                 return Err(Denied::TokenRevoked.into());
             }

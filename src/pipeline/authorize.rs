@@ -59,7 +59,7 @@ pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> R
         None => (own, None),
         Some(_) => {
             let token = credential::limited_access_token(&head.headers)?.ok_or(Denied::FeatureNotGranted)?;
-            let token = judge.tokens.verify_limited(&judge.snapshot.limited, token, judge.now)?;
+            let token = judge.limited_token(&judge.snapshot.limited, token)?;
             let grant = own.union(covered(judge, &caller, &token)?);
             if needed.unmet(grant).is_some() {
                 return Err(Denied::FeatureNotGranted.into());

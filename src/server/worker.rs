@@ -87,6 +87,7 @@ impl Worker {
 
 async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>) {
     let protocols = Rc::new(Protocols::new());
+    gateway.metrics().worker_started();
     let connections = gateway.tasks().clone();
     let drain = CancellationToken::new();
     let mut listening: HashMap<Name, CancellationToken> = HashMap::new();
@@ -128,6 +129,7 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
         tracing::warn!(left = connections.len(), "connections were still open at the end of the drain");
     }
     gateway.housekeeping(Instant::now(), since_epoch());
+    gateway.metrics().worker_stopped();
 }
 
 /// One worker's end of a listener.
@@ -185,6 +187,7 @@ impl Accepting {
                     self.serve(stream, address);
                 }
                 Err(error) => {
+                    self.gateway.listener_metrics(&self.listener).accept_failed();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(listener = %self.listener, %error, "connections cannot be accepted");
                     }

@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub authority: HeaderValue,
     /// The address as logs show it.
     pub label: Arc<str>,
+    /// The upstream's counters; `None` for what is fetched once.
+    pub metrics: Option<Arc<UpstreamMetrics>>,
 }
 
 impl Endpoint {
@@ -92,6 +94,7 @@ impl Endpoint {
             tls,
             authority: HeaderValue::from_str(authority).map_err(|_bad| BadTarget::Host(authority.to_owned()))?,
             label: authority.into(),
+            metrics: None,
         }))
     }
 }
@@ -157,6 +160,7 @@ impl Target {
         if let Some(previous) = previous.filter(|previous| previous.made_from == made_from) {
             return Ok(Arc::clone(previous));
         }
+        let counters = metrics.upstream(&upstream.name);
         let tls = upstream.tls.as_ref().map(|tls| client_config(tls, upstream.protocol, files)).transpose()?;
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
             let (host, authority, label) = match &endpoint.at {
@@ -184,13 +188,14 @@ impl Target {
                 tls: endpoint_tls,
                 authority: HeaderValue::from_str(&authority).map_err(|_bad| BadTarget::Host(authority))?,
                 label: label.into(),
+                metrics: Some(Arc::clone(&counters)),
             })
         });
         Ok(Arc::new(Self {
             name: upstream.name.clone(),
             endpoints: endpoints.collect::<Result<_, BadTarget>>()?,
             host: upstream.host.clone(),
-            metrics: metrics.upstream(&upstream.name),
+            metrics: Arc::clone(&counters),
             made_from,
         }))
     }

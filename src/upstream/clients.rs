@@ -132,14 +132,6 @@ impl Clients {
         self.pools.borrow_mut().retain(|_, pool| pool.sweep(now));
     }
 
-    /// Connections that wait, and connections in use, over all endpoints of a target.
-    pub fn connections(&self, target: &Target) -> (usize, usize) {
-        let pools = self.pools.borrow();
-        let each =
-            target.endpoints.iter().filter_map(|endpoint| pools.get(&endpoint.id)).map(|pool| pool.connections());
-        each.fold((0, 0), |(waiting, used), (more_waiting, more_used)| (waiting + more_waiting, used + more_used))
-    }
-
     fn pool(&self, endpoint: &Endpoint) -> Rc<Pool> {
         Rc::clone(self.pools.borrow_mut().entry(endpoint.id).or_default())
     }

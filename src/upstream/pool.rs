@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 
 use crate::config::Protocol;
 use crate::model::refusal::Failed;
+use crate::observe::metrics::PoolState;
+use crate::observe::metrics::UpstreamMetrics;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::connect;
@@ -55,12 +58,14 @@ pub struct Pool {
 #[derive(Debug)]
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
+    counted: Counted,
     since: Instant,
 }
 
 #[derive(Debug)]
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
+    counted: Counted,
     streams: Cell<usize>,
     last_used: Cell<Instant>,
 }
@@ -75,9 +80,42 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Connection {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(http1::SendRequest<RequestBody>, Counted),
     Http2(Rc<Shared>),
     Returned,
+}
+
+/// Counts a connection for as long as it is kept.
+#[derive(Debug)]
+struct Counted {
+    metrics: Option<Arc<UpstreamMetrics>>,
+    state: Cell<PoolState>,
+}
+
+impl Counted {
+    fn opened(metrics: Option<&Arc<UpstreamMetrics>>) -> Self {
+        if let Some(metrics) = metrics {
+            metrics.connection_opened();
+        }
+        Self { metrics: metrics.map(Arc::clone), state: Cell::new(PoolState::Active) }
+    }
+
+    fn turn(&self, to: PoolState) {
+        let from = self.state.replace(to);
+        if let Some(metrics) = &self.metrics
+            && from != to
+        {
+            metrics.connection_turned(from, to);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_closed(self.state.get());
+        }
+    }
 }
 
 /// The request did not reach the upstream, or was lost on the way.
@@ -100,19 +138,16 @@ impl Pool {
         self.avoid_until.get().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Connections that wait, and connections in use.
-    pub fn connections(&self) -> (usize, usize) {
-        let shared = self.http2.borrow().len();
-        (self.http1.borrow().len(), shared + self.in_flight.get())
-    }
-
     /// Takes a waiting connection or makes one.
     ///
     /// # Errors
     /// What [`connect`] answers, or [`Failed::UpstreamProtocol`] when HTTP/2 cannot be spoken.
     pub async fn lease(self: &Rc<Self>, endpoint: &Endpoint, connect_within: Duration) -> Result<Lease, Failed> {
         let waiting = match endpoint.protocol {
-            Protocol::Http1 => self.take_idle().map(Connection::Http1),
+            Protocol::Http1 => self.take_idle().map(|idle| {
+                idle.counted.turn(PoolState::Active);
+                Connection::Http1(idle.sender, idle.counted)
+            }),
             Protocol::Http2 => self.share().map(Connection::Http2),
         };
         let connection = match waiting {
@@ -135,16 +170,16 @@ impl Pool {
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.
-    fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Idle> {
         let mut idle = self.http1.borrow_mut();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_ready() {
-                return Some(sender);
+        while let Some(last) = idle.pop() {
+            if last.sender.is_ready() {
+                return Some(last);
             }
-            if !sender.is_closed() {
+            if !last.sender.is_closed() {
                 // Its task has yet to run to the end of the last exchange; the one below may be ready.
-                let below = idle.iter().rposition(|idle| idle.sender.is_ready()).map(|at| idle.swap_remove(at).sender);
-                idle.push(Idle { sender, since });
+                let below = idle.iter().rposition(|idle| idle.sender.is_ready()).map(|at| idle.swap_remove(at));
+                idle.push(last);
                 return below;
             }
         }
@@ -165,7 +200,7 @@ impl Pool {
                     http1::Builder::new().handshake(io).await.map_err(|_closed| Failed::UpstreamClosed)?;
                 LocalExecutor
                     .execute(async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) });
-                Ok(Connection::Http1(sender))
+                Ok(Connection::Http1(sender, Counted::opened(endpoint.metrics.as_ref())))
             }
             Protocol::Http2 => {
                 let mut builder = http2::Builder::new(LocalExecutor);
@@ -175,7 +210,12 @@ impl Pool {
                     .map_err(|_elapsed| Failed::UpstreamConnectTimeout)?
                     .map_err(|_broken| Failed::UpstreamProtocol)?;
                 LocalExecutor.execute(async move { connection.await.unwrap_or_else(|error| ended(&error)) });
-                let shared = Rc::new(Shared { sender, streams: Cell::new(0), last_used: Cell::new(Instant::now()) });
+                let shared = Rc::new(Shared {
+                    sender,
+                    counted: Counted::opened(endpoint.metrics.as_ref()),
+                    streams: Cell::new(0),
+                    last_used: Cell::new(Instant::now()),
+                });
                 self.http2.borrow_mut().push(Rc::clone(&shared));
                 Ok(Connection::Http2(shared))
             }
@@ -193,6 +233,7 @@ impl Lease {
         pool.in_flight.set(pool.in_flight.get() + 1);
         if let Connection::Http2(shared) = &connection {
             shared.streams.set(shared.streams.get() + 1);
+            shared.counted.turn(PoolState::Active);
         }
         Self { pool, connection }
     }
@@ -203,7 +244,7 @@ impl Lease {
     /// [`SendError::Unsent`] gives the request back when no byte of it was written.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let sent: Result<_, TrySendError<_>> = match &mut self.connection {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http1(sender, _) => sender.try_send_request(request).await,
             Connection::Http2(shared) => shared.sender.clone().try_send_request(request).await,
             Connection::Returned => return Err(SendError::Unsent(Box::new(request))),
         };
@@ -216,11 +257,12 @@ impl Lease {
     /// The exchange is over on both sides: the connection may carry another one.
     pub fn finish(mut self) {
         match std::mem::replace(&mut self.connection, Connection::Returned) {
-            Connection::Http1(sender) if !sender.is_closed() => {
-                self.pool.http1.borrow_mut().push(Idle { sender, since: Instant::now() });
+            Connection::Http1(sender, counted) if !sender.is_closed() => {
+                counted.turn(PoolState::Idle);
+                self.pool.http1.borrow_mut().push(Idle { sender, counted, since: Instant::now() });
             }
             Connection::Http2(shared) => shared.release(),
-            Connection::Http1(_) | Connection::Returned => {}
+            Connection::Http1(..) | Connection::Returned => {}
         }
     }
 }
@@ -228,6 +270,9 @@ impl Lease {
 impl Shared {
     fn release(&self) {
         self.streams.set(self.streams.get().saturating_sub(1));
+        if self.streams.get() == 0 {
+            self.counted.turn(PoolState::Idle);
+        }
         self.last_used.set(Instant::now());
     }
 }

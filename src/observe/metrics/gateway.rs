@@ -33,7 +33,6 @@ pub struct GatewayMetrics {
     token_cache: Counters<CacheAnswer>,
     token_cache_entries: IntGauge,
     tokens_issued: Counters<IssuedToken>,
-    tokens_revoked: IntCounter,
     keys_regenerated: Counters<KeyHolder>,
     workers: IntGauge,
     draining: IntGauge,
@@ -48,11 +47,11 @@ impl GatewayMetrics {
         Self {
             reloads: reloads(group),
             reload_failures: group
-                .counters("config_reload_failures_total", "Reloads that failed (stage: read, parse, check, compile).")
+                .counters("config_reload_failures_total", "Reloads that failed (stage: read, parse, check, compile, listen).")
                 .with_all(),
             reload_successful: group.gauge(
                 "config_last_reload_successful",
-                "1 if the last reload published a generation or found nothing changed, else 0.",
+                "1 if everything that the configuration says and refers to is in force, 0 if the last reload failed or something could not be read.",
             ),
             reload_success_time: group.late_gauge(
                 "config_last_reload_success_timestamp_seconds",
@@ -67,11 +66,10 @@ impl GatewayMetrics {
             token_cache: group
                 .counters("token_cache_requests_total", "Look-ups in the cache of verified tokens (result: hit, miss).")
                 .with_all(),
-            token_cache_entries: group.gauge("token_cache_entries", "Tokens in the cache of verified tokens."),
+            token_cache_entries: group.gauge("token_cache_entries", "Tokens in the workers' caches of verified tokens."),
             tokens_issued: group
                 .counters("tokens_issued_total", "Tokens that the gateway issued (kind: service, limited_access).")
                 .with_all(),
-            tokens_revoked: group.counter("tokens_revoked_total", "Revocations that were recorded."),
             keys_regenerated: group
                 .counters("keys_regenerated_total", "Keys that were regenerated (holder: service, account).")
                 .with_all(),
@@ -103,6 +101,11 @@ impl GatewayMetrics {
         self.reload_successful.set(0);
     }
 
+    /// Says that what is in force lacks something that could not be read, or goes on with what was read before.
+    pub fn reload_incomplete(&self) {
+        self.reload_successful.set(0);
+    }
+
     /// Counts a token that had to be verified.
     pub fn token_verified(&self, took: Duration) {
         self.token_verification.observe(took.as_secs_f64());
@@ -113,19 +116,14 @@ impl GatewayMetrics {
         self.token_cache.inc(answer);
     }
 
-    /// Says how many tokens the cache holds.
-    pub fn token_cache_holds(&self, entries: usize) {
-        self.token_cache_entries.set(as_gauge(entries as u64));
+    /// Says how many more tokens a worker's cache holds than when it last said so.
+    pub fn token_cache_grew(&self, entries: i64) {
+        self.token_cache_entries.add(entries);
     }
 
     /// Counts a token that was issued.
     pub fn token_issued(&self, kind: IssuedToken) {
         self.tokens_issued.inc(kind);
-    }
-
-    /// Counts a revocation.
-    pub fn token_revoked(&self) {
-        self.tokens_revoked.inc();
     }
 
     /// Counts a key that was regenerated.
@@ -175,7 +173,7 @@ pub(super) fn as_gauge(number: u64) -> i64 {
 fn reloads(group: &mut Group) -> IntCounterVec {
     let reloads = group.counters_by_two(
         "config_reloads_total",
-        "Reloads (trigger: start, file, signal, store, api; result: published, unchanged, failed).",
+        "Reloads (trigger: start, file, signal, store, issuer, api; result: published, unchanged, failed).",
         [ReloadTrigger::NAME, ReloadResult::NAME],
     );
     for trigger in ReloadTrigger::ALL {
