@@ -1,5 +1,6 @@
 //! What a request reads: compiled from configuration and store, immutable, swapped as one.
 
+pub mod certificate;
 pub mod compile;
 pub mod features;
 pub mod inputs;

@@ -370,7 +370,12 @@ fn tls(sources: Sources<'_>, problems: &mut Vec<String>) -> HashMap<Name, Arc<ru
         let Some(tls) = &listener.tls else { continue };
         let running = sources.previous.and_then(|previous| previous.tls.get(&listener.name));
         match listen::server_config(tls, &sources.inputs.files) {
-            Ok(config) => drop(by_name.insert(listener.name.clone(), config)),
+            Ok((config, not_after)) => {
+                if let Some(not_after) = not_after {
+                    sources.metrics.listener(&listener.name).certificate(not_after);
+                }
+                by_name.insert(listener.name.clone(), config);
+            }
             Err(why) => {
                 problems.push(format!("listeners.{}: {why}", listener.name));
                 by_name.extend(running.map(|config| (listener.name.clone(), Arc::clone(config))));

@@ -8,6 +8,8 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::config::ServerTls;
+use crate::model::time::UnixSeconds;
+use crate::snapshot::certificate::not_after;
 use crate::snapshot::target::BadTarget;
 use crate::snapshot::target::Files;
 use crate::snapshot::target::certificates;
@@ -18,13 +20,17 @@ pub fn paths_of(tls: &ServerTls) -> impl Iterator<Item = &Path> {
     [&tls.certificate, &tls.private_key].into_iter().chain(&tls.client_ca).map(std::path::PathBuf::as_path)
 }
 
-/// Makes a listener's TLS: versions 1.2 and 1.3, HTTP/2 before HTTP/1.1.
+/// Makes a listener's TLS: versions 1.2 and 1.3, HTTP/2 before HTTP/1.1. Says as well when its certificate ends.
 ///
 /// # Errors
 /// [`BadTarget`] when a file is missing, holds no PEM, or certificate and key do not belong together.
-pub fn server_config(tls: &ServerTls, files: &Files) -> Result<Arc<rustls::ServerConfig>, BadTarget> {
+pub fn server_config(
+    tls: &ServerTls,
+    files: &Files,
+) -> Result<(Arc<rustls::ServerConfig>, Option<UnixSeconds>), BadTarget> {
     let file = |path: &Path| files.get(path).ok_or_else(|| BadTarget::Missing(path.to_owned()));
     let chain = certificates(&tls.certificate, file(&tls.certificate)?)?;
+    let ends = chain.first().and_then(|leaf| not_after(leaf));
     let no_key = |_no_pem| BadTarget::Pem { path: tls.private_key.clone(), wanted: "private key" };
     let key = PrivateKeyDer::from_pem_slice(file(&tls.private_key)?).map_err(no_key)?;
     let builder = rustls::ServerConfig::builder();
@@ -38,5 +44,5 @@ pub fn server_config(tls: &ServerTls, files: &Files) -> Result<Arc<rustls::Serve
     };
     let mut config = builder.with_single_cert(chain, key).map_err(BadTarget::Rustls)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
 }
