@@ -1,3 +1,5 @@
+//! What a LimitedAccessToken must be, and what is never taken for one.
+
 use std::time::Duration;
 
 use serde_json::Value;
