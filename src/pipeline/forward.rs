@@ -114,9 +114,7 @@ fn rewrite(
         host: admitted.host.to_str().unwrap_or_default(),
     };
     let lines = &mut head.headers;
-    headers::strip_hop(lines);
-    headers::strip_untrusted(lines, &service.identity_headers, &service.key_headers);
-    lines.remove(header::EXPECT);
+    headers::strip_request(lines, &service.identity_headers, &service.key_headers);
     origin.write(lines, head.version);
     lines.insert(TRACEPARENT, record.trace().traceparent());
     lines.insert(REQUEST_ID, record.request_id());

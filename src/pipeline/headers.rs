@@ -9,46 +9,80 @@ use http::HeaderValue;
 use http::header;
 use ipnet::IpNet;
 
-use crate::pipeline::credential::LIMITED_ACCESS_TOKEN;
-use crate::pipeline::credential::SUBSCRIPTION_KEY;
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Headers of one hop (RFC 9110 §7.6.1) besides those that `Connection` names, and `TE`, which has a rule of its own.
-const ONE_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HTTP2_SETTINGS,
-];
+/// What becomes of a header that a client sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    Passes,
+    /// It is between two neighbours only (RFC 9110 §7.6.1).
+    OneHop,
+    /// It holds a credential of the gateway, or an upstream could take it for the path, the method or the client.
+    Ours,
+    /// The gateway writes it anew.
+    Rewritten,
+}
 
-/// Headers of a request that hold a credential of the gateway, whatever the service reads.
-const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, SUBSCRIPTION_KEY, LIMITED_ACCESS_TOKEN];
-
-/// Headers that some upstreams take for the path, the method or the client's address.
-const OVERRIDES: [HeaderName; 7] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("true-client-ip"),
-];
+/// Judged by the name alone; `TE` and what `Connection` names have rules of their own.
+fn fate(name: &str) -> Fate {
+    match name {
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "transfer-encoding"
+        | "upgrade"
+        | "http2-settings" => Fate::OneHop,
+        "authorization"
+        | "ocp-apim-subscription-key"
+        | "limitedaccesstoken"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-http-method-override"
+        | "x-http-method"
+        | "x-method-override"
+        | "x-real-ip"
+        | "true-client-ip"
+        | "expect" => Fate::Ours,
+        "host" | "te" | "content-length" | "content-type" | "forwarded" | "via" => Fate::Rewritten,
+        other if other.starts_with("x-forwarded") => Fate::Rewritten,
+        _ => Fate::Passes,
+    }
+}
 
 /// Removes what is between two neighbours only, in a request or an answer.
 ///
 /// `TE: trailers` stays in a request: gRPC servers insist on it, and trailers are passed on.
 pub fn strip_hop(headers: &mut HeaderMap) {
+    strip_named(headers);
+    remove_where(headers, |name| fate(name.as_str()) == Fate::OneHop);
+}
+
+/// Removes what a request must not bring to an upstream besides that: credentials, the client's copies of the
+/// headers that the gateway sets, overrides of path and method, and the underscore twins of all of them, which
+/// some servers read as the same header (CGI turns `-` and `_` into one).
+pub fn strip_request(headers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
+    strip_named(headers);
+    remove_where(headers, |name| {
+        let is_set_here = |name: &str| identity.iter().chain(key_headers).any(|own| own == name);
+        match fate(name.as_str()) {
+            Fate::OneHop | Fate::Ours => true,
+            Fate::Rewritten => false,
+            Fate::Passes if name.as_str().contains('_') => {
+                let twin = name.as_str().replace('_', "-");
+                fate(&twin) != Fate::Passes || is_set_here(&twin)
+            }
+            Fate::Passes => is_set_here(name.as_str()),
+        }
+    });
+}
+
+/// Removes what `Connection` names, and of `TE` everything but `trailers`.
+fn strip_named(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -62,13 +96,9 @@ pub fn strip_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in ONE_HOP {
-        headers.remove(name);
-    }
     if let Some(te) = headers.get(header::TE) {
-        let trailers =
-            te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
-        if trailers {
+        let mut codings = te.to_str().unwrap_or_default().split(',');
+        if codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers")) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         } else {
             headers.remove(header::TE);
@@ -76,30 +106,12 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes what a request must not bring to an upstream: credentials, the client's copies of the headers
-/// that the gateway sets, overrides of path and method, and the underscore twins of all of them, which some
-/// servers read as the same header (CGI turns `-` and `_` into one).
-pub fn strip_untrusted(headers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
-    for name in CREDENTIALS.iter().chain(&OVERRIDES).chain(identity).chain(key_headers) {
+/// One pass over the names; most requests lose one header or two.
+fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
-    let is_twin =
-        |name: &&HeaderName| name.as_str().contains('_') && twin_is_guarded(name.as_str(), identity, key_headers);
-    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
-    for name in twins {
-        headers.remove(name);
-    }
-}
-
-fn twin_is_guarded(name: &str, identity: &[HeaderName], key_headers: &[HeaderName]) -> bool {
-    let dashed = name.replace('_', "-");
-    let lengths_and_host = [header::CONTENT_LENGTH, header::HOST, header::CONTENT_TYPE, header::EXPECT, header::TE];
-    let forwarding = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, header::FORWARDED, header::VIA];
-    dashed.starts_with("x-forwarded")
-        || [&lengths_and_host[..], &forwarding, &ONE_HOP, &CREDENTIALS, &OVERRIDES, identity, key_headers]
-            .into_iter()
-            .flatten()
-            .any(|guarded| *guarded == *dashed)
 }
 
 /// Who the request came from, as far as that can be trusted.
@@ -207,7 +219,7 @@ mod tests {
     use super::Origin;
     use super::client_address;
     use super::strip_hop;
-    use super::strip_untrusted;
+    use super::strip_request;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -263,7 +275,7 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         let identity = [HeaderName::from_static("x-scoregate-principal")];
-        strip_untrusted(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
+        strip_request(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
         assert_eq!(names(&sent), ["content-type", "my_header"]);
     }
 
