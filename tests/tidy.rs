@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::Command;
 
 /// Crates that may be named in certain modules of `src/` only; a home is a file without `.rs`, or a directory.
 const HOMES: &[(&str, &[&str])] = &[
@@ -91,6 +92,31 @@ fn no_file_is_too_long() {
         }
     }
     assert_clean(too_long);
+}
+
+#[test]
+fn no_crate_is_compiled_that_was_decided_against() {
+    // ring and openssl: one crypto library only (0008). The YAML crates: unmaintained or unsound (0007). rustls-pemfile:
+    // unmaintained. Some stand in the lock file as options that nobody takes, so the tree is asked.
+    const AGAINST: [&str; 9] = [
+        "ring ",
+        "openssl ",
+        "openssl-sys ",
+        "native-tls ",
+        "serde_yaml ",
+        "serde_yml ",
+        "serde_norway ",
+        "rustls-pemfile ",
+        "webpki-roots ",
+    ];
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--all-features", "--edges", "normal,build,dev", "--prefix", "none"])
+        .output()
+        .expect("cargo runs");
+    let crates = String::from_utf8(tree.stdout).expect("names are text");
+    assert!(crates.contains("aws-lc-rs "), "cargo tree said: {}", String::from_utf8_lossy(&tree.stderr));
+    let found: Vec<&str> = crates.lines().filter(|line| AGAINST.iter().any(|name| line.starts_with(name))).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
