@@ -32,7 +32,15 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
     let known = Known::of(&values);
     let mut problems = Problems::default();
-    let verdict = structure::judge(&raw::schema(), &mut values, &mut problems);
+    let schema = raw::schema();
+    let mut verdict = structure::judge(&schema, &mut values, &mut problems);
+    if verdict != Verdict::Fits
+        && let Some(fields) = values.as_object_mut()
+    {
+        // Listeners that do not fit have been told. With any others in their place the rest can be read as well.
+        fields.insert("listeners".to_owned(), any_listeners());
+        verdict = structure::judge(&schema, &mut values, &mut Problems::default());
+    }
     let mut config = None;
     if verdict == Verdict::Fits {
         match serde_json::from_value::<raw::File>(values) {
@@ -49,6 +57,10 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
         Some(config) if problems.is_empty() && repeated.is_empty() => Ok(config),
         Some(_) | None => Err(in_file_order(problems, repeated, &positions)),
     }
+}
+
+fn any_listeners() -> serde_json::Value {
+    serde_json::json!({ "traffic": [{ "address": "127.0.0.1:1" }], "health": { "address": "127.0.0.1:2" } })
 }
 
 fn in_file_order(problems: Problems, mut all: Vec<Problem>, positions: &Positions) -> Vec<Problem> {

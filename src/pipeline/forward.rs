@@ -20,7 +20,9 @@ use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::observe::ids::REQUEST_ID;
 use crate::observe::record::Record;
+use crate::observe::trace_context;
 use crate::observe::trace_context::TRACEPARENT;
+use crate::observe::trace_context::TRACESTATE;
 use crate::pipeline::Gateway;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::headers;
@@ -117,6 +119,10 @@ fn rewrite(
     headers::strip_request(lines, &service.identity_headers, &service.key_headers);
     origin.write(lines, head.version);
     lines.insert(TRACEPARENT, record.trace().traceparent());
+    if record.trace().origin() == trace_context::Origin::Begun {
+        // It belongs to a trace that was not taken over (W3C Trace Context §3.4).
+        lines.remove(TRACESTATE);
+    }
     lines.insert(REQUEST_ID, record.request_id());
     for (name, value) in &admitted.identity {
         lines.insert(name.clone(), value.clone());
