@@ -27,18 +27,24 @@ use crate::upstream::pool::SendError;
 /// Connections that a request may find closed before it gives up: each time none of it was written.
 const STALE_TRIES: usize = 4;
 
-/// Ends when an answer has been awaited for this long since the request was complete. While its body is still
-/// being sent, that body's own deadline holds.
-async fn silence(progress: &Progress, within: Duration) {
+/// Ends when an answer has been awaited for `timeouts.response` since the request was complete, or when the upstream
+/// has taken nothing more of the request's body for `timeouts.idle`. While the client is waited for, the body's own
+/// deadline holds.
+async fn silence(progress: &Progress, timeouts: &Timeouts) {
+    let begun = Instant::now();
     loop {
-        let Some(completed) = progress.completed() else {
-            tokio::time::sleep(within).await;
-            continue;
+        let until = match (progress.completed(), progress.unclaimed_since()) {
+            (Some(completed), _) => completed + timeouts.response,
+            (None, Some(since)) => since.max(begun) + timeouts.idle,
+            (None, None) => {
+                tokio::time::sleep(timeouts.response.min(timeouts.idle)).await;
+                continue;
+            }
         };
-        if Instant::now() >= completed + within {
+        if Instant::now() >= until {
             return;
         }
-        tokio::time::sleep_until(completed + within).await;
+        tokio::time::sleep_until(until.min(Instant::now() + timeouts.response)).await;
     }
 }
 
@@ -113,7 +119,7 @@ impl Clients {
             let sent = tokio::select! {
                 biased;
                 sent = lease.send(*request) => sent,
-                () = silence(progress, timeouts.response) => return Err(Stopped::NoAnswer),
+                () = silence(progress, timeouts) => return Err(Stopped::NoAnswer),
             };
             match sent {
                 Ok(response) => return Ok(Answer { response, lease, endpoint: Arc::clone(&endpoint.label) }),
