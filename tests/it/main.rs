@@ -9,4 +9,5 @@
 )]
 
 mod headers;
+mod refusals;
 mod support;
