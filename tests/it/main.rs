@@ -8,5 +8,7 @@
     reason = "a test that cannot go on says so by a panic, in its helpers as well"
 )]
 
+mod headers;
 mod protocols;
+mod refusals;
 mod support;

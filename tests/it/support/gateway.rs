@@ -5,7 +5,10 @@ use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -15,6 +18,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -32,17 +37,49 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_scoregate");
 const USUAL: &[(&str, &str)] = &[
     (
         "listeners:",
-        "listeners:\n  traffic: [{address: \"127.0.0.1:0\"}]\n  management: {address: \"127.0.0.1:0\"}\n  health: {address: \"127.0.0.1:0\"}\n",
+        "listeners:\n  traffic: [{address: $TRAFFIC}]\n  management: {address: $MANAGEMENT}\n  health: {address: $HEALTH}\n",
     ),
     ("store:", "store: {directory: $DIR/store}\n"),
     ("shutdown:", "shutdown: {delay: 0s, deadline: 5s}\n"),
 ];
+
+/// Ports that the kernel gives nobody by itself, so that no outgoing connection takes one between its choice and its
+/// use.
+const PORTS: Range<u16> = 12_000..32_000;
+
+/// Ports that were given out in this process.
+static GIVEN: AtomicU16 = AtomicU16::new(0);
+
+/// A loopback address that nobody listens on and that no other test of this process gets.
+pub(crate) fn free_address() -> SocketAddr {
+    let count = PORTS.end - PORTS.start;
+    // Other test processes of this moment begin elsewhere.
+    let first = std::process::id().wrapping_mul(977) % u32::from(count);
+    for _ in 0..count {
+        let next = (first + u32::from(GIVEN.fetch_add(1, Ordering::Relaxed))) % u32::from(count);
+        let port = PORTS.start + u16::try_from(next).expect("it is below `count`");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free in {PORTS:?}");
+}
+
+/// Where the three planes of a gateway listen.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    traffic: SocketAddr,
+    management: SocketAddr,
+    health: SocketAddr,
+}
 
 /// A running gateway in a directory of its own. Killed when dropped; a failing test shows what it wrote to stderr.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     child: Child,
     directory: TempDir,
+    addresses: Addresses,
     stdout: Lines,
     stderr: Lines,
 }
@@ -78,27 +115,20 @@ pub(crate) fn scratch() -> TempDir {
     TempDir::new().expect("a temporary directory can be made")
 }
 
-/// A configuration: what the test says, and the usual for the rest. `$DIR` becomes the gateway's directory.
-pub(crate) fn completed(yaml: &str, directory: &Path) -> String {
-    let says = |part: &str| yaml.lines().any(|line| line.starts_with(part));
-    let mut text: String = USUAL.iter().filter(|(part, _)| !says(part)).map(|(_, usual)| *usual).collect();
-    text.push_str(yaml);
-    text.replace("$DIR", directory.to_str().expect("temporary directories have names in UTF-8"))
-}
-
 impl Gateway {
     /// Starts a gateway with this `gateway.yaml` and waits until it is ready.
     ///
-    /// Listeners (each on a port of the kernel's choice), store and shutdown times are added where the text does not
-    /// have them, and `$DIR` in it is the gateway's own directory.
+    /// Listeners, store and shutdown times are added where the text does not have them. In it, `$DIR` stands for the
+    /// gateway's own directory, and `$TRAFFIC`, `$MANAGEMENT` and `$HEALTH` for the addresses of its planes.
     pub(crate) fn start(yaml: &str) -> Self {
         Self::start_in(scratch(), yaml)
     }
 
     /// Like [`Gateway::start`], in a directory that holds files already.
     pub(crate) fn start_in(directory: TempDir, yaml: &str) -> Self {
+        let addresses = Addresses { traffic: free_address(), management: free_address(), health: free_address() };
         let config = directory.path().join("gateway.yaml");
-        fs::write(&config, completed(yaml, directory.path())).expect("the configuration can be written");
+        fs::write(&config, completed(yaml, directory.path(), addresses)).expect("the configuration can be written");
         let mut child = Command::new(PROGRAM)
             .args(["run", "--config"])
             .arg(&config)
@@ -111,7 +141,7 @@ impl Gateway {
             .expect("the program can be started");
         let stdout = Lines::of(child.stdout.take().expect("it is piped"));
         let stderr = Lines::of(child.stderr.take().expect("it is piped"));
-        let mut gateway = Self { child, directory, stdout, stderr };
+        let mut gateway = Self { child, directory, addresses, stdout, stderr };
         eventually("the gateway starts", || {
             let ended = gateway.child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "the gateway ended with {ended:?}");
@@ -120,28 +150,19 @@ impl Gateway {
         gateway
     }
 
-    /// Where the first traffic listener listens.
+    /// Where the traffic plane listens.
     pub(crate) fn traffic(&self) -> SocketAddr {
-        self.listener("traffic-0")
+        self.addresses.traffic
     }
 
     /// Where the management plane listens.
     pub(crate) fn management(&self) -> SocketAddr {
-        self.listener("management")
+        self.addresses.management
     }
 
     /// Where the health plane listens.
     pub(crate) fn health(&self) -> SocketAddr {
-        self.listener("health")
-    }
-
-    /// Where a listener listens; waits until the gateway has opened it, and returns where it listened last.
-    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
-        eventually(&format!("listener {name} is opened"), || {
-            let lines = self.log();
-            let line = lines.iter().rev().find(|line| line["message"] == "listening" && line["listener"] == name)?;
-            line["address"].as_str()?.parse().ok()
-        })
+        self.addresses.health
     }
 
     /// The gateway's directory, `$DIR` of its configuration.
@@ -165,7 +186,7 @@ impl Gateway {
 
     /// Replaces its configuration, completed as at the start.
     pub(crate) fn configure(&self, yaml: &str) {
-        self.write("gateway.yaml", completed(yaml, self.directory()));
+        self.write("gateway.yaml", completed(yaml, self.directory(), self.addresses));
     }
 
     /// SIGHUP: reload now.
@@ -244,6 +265,18 @@ impl Drop for Gateway {
             writeln!(std::io::stderr(), "the gateway's process log:\n{written}").unwrap_or_default();
         }
     }
+}
+
+/// A configuration: what the test says, and the usual for the rest.
+fn completed(yaml: &str, directory: &Path, addresses: Addresses) -> String {
+    let says = |part: &str| yaml.lines().any(|line| line.starts_with(part));
+    let mut text: String = USUAL.iter().filter(|(part, _)| !says(part)).map(|(_, usual)| *usual).collect();
+    text.push_str(yaml);
+    let directory = directory.to_str().expect("temporary directories have names in UTF-8");
+    text.replace("$DIR", directory)
+        .replace("$TRAFFIC", &addresses.traffic.to_string())
+        .replace("$MANAGEMENT", &addresses.management.to_string())
+        .replace("$HEALTH", &addresses.health.to_string())
 }
 
 /// What the program did that ended by itself.
