@@ -14,6 +14,7 @@ use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Protocol;
@@ -54,8 +55,16 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Exclusive,
     since: Instant,
+}
+
+/// An HTTP/1 connection: one exchange at a time.
+#[derive(Debug)]
+struct Exclusive {
+    sender: http1::SendRequest<RequestBody>,
+    /// Reads and writes. It would go on with an exchange that nobody waits for any longer.
+    task: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -75,7 +84,7 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Connection {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Exclusive),
     Http2(Rc<Shared>),
     Returned,
 }
@@ -127,7 +136,7 @@ impl Pool {
     /// Closes what has idled too long; `false` when nothing is left.
     pub fn sweep(&self, now: Instant) -> bool {
         let stale = |since: Instant| now.duration_since(since) >= IDLE_FOR;
-        self.http1.borrow_mut().retain(|idle| !idle.sender.is_closed() && !stale(idle.since));
+        self.http1.borrow_mut().retain(|idle| !idle.connection.sender.is_closed() && !stale(idle.since));
         self.http2.borrow_mut().retain(|shared| {
             !shared.sender.is_closed() && (shared.streams.get() > 0 || !stale(shared.last_used.get()))
         });
@@ -135,16 +144,17 @@ impl Pool {
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.
-    fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Exclusive> {
         let mut idle = self.http1.borrow_mut();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_ready() {
-                return Some(sender);
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if connection.sender.is_ready() {
+                return Some(connection);
             }
-            if !sender.is_closed() {
+            if !connection.sender.is_closed() {
                 // Its task has yet to run to the end of the last exchange; the one below may be ready.
-                let below = idle.iter().rposition(|idle| idle.sender.is_ready()).map(|at| idle.swap_remove(at).sender);
-                idle.push(Idle { sender, since });
+                let ready = |idle: &Idle| idle.connection.sender.is_ready();
+                let below = idle.iter().rposition(ready).map(|at| idle.swap_remove(at).connection);
+                idle.push(Idle { connection, since });
                 return below;
             }
         }
@@ -163,9 +173,9 @@ impl Pool {
             Protocol::Http1 => {
                 let (sender, connection) =
                     http1::Builder::new().handshake(io).await.map_err(|_closed| Failed::UpstreamClosed)?;
-                LocalExecutor
-                    .execute(async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) });
-                Ok(Connection::Http1(sender))
+                let serving = async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) };
+                let task = tokio::task::spawn_local(serving).abort_handle();
+                Ok(Connection::Http1(Exclusive { sender, task }))
             }
             Protocol::Http2 => {
                 let mut builder = http2::Builder::new(LocalExecutor);
@@ -203,7 +213,7 @@ impl Lease {
     /// [`SendError::Unsent`] gives the request back when no byte of it was written.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let sent: Result<_, TrySendError<_>> = match &mut self.connection {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http1(connection) => connection.sender.try_send_request(request).await,
             Connection::Http2(shared) => shared.sender.clone().try_send_request(request).await,
             Connection::Returned => return Err(SendError::Unsent(Box::new(request))),
         };
@@ -216,8 +226,8 @@ impl Lease {
     /// The exchange is over on both sides: the connection may carry another one.
     pub fn finish(mut self) {
         match std::mem::replace(&mut self.connection, Connection::Returned) {
-            Connection::Http1(sender) if !sender.is_closed() => {
-                self.pool.http1.borrow_mut().push(Idle { sender, since: Instant::now() });
+            Connection::Http1(connection) if !connection.sender.is_closed() => {
+                self.pool.http1.borrow_mut().push(Idle { connection, since: Instant::now() });
             }
             Connection::Http2(shared) => shared.release(),
             Connection::Http1(_) | Connection::Returned => {}
@@ -235,8 +245,10 @@ impl Shared {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.in_flight.set(self.pool.in_flight.get().saturating_sub(1));
-        if let Connection::Http2(shared) = &self.connection {
-            shared.release();
+        match &self.connection {
+            Connection::Http1(connection) => connection.task.abort(),
+            Connection::Http2(shared) => shared.release(),
+            Connection::Returned => {}
         }
     }
 }
