@@ -9,10 +9,15 @@ use std::time::Duration;
 
 use http::Request;
 use http::Response;
+use http::Uri;
+use http::header::HOST;
+use http::uri::Authority;
+use http::uri::Scheme;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::config::HostHeader;
+use crate::config::Protocol;
 use crate::config::Timeouts;
 use crate::model::refusal::Failed;
 use crate::snapshot::target::Endpoint;
@@ -45,6 +50,20 @@ async fn silence(progress: &Progress, timeouts: &Timeouts) {
             return;
         }
         tokio::time::sleep_until(until.min(Instant::now() + timeouts.response)).await;
+    }
+}
+
+/// Moves `Host` into the target, where HTTP/2 has it: `:authority` and `:scheme` (RFC 9113 §8.3.1). A request that is
+/// sent again has it there already.
+fn name_authority(request: &mut Request<RequestBody>, endpoint: &Endpoint) {
+    let Some(host) = request.headers_mut().remove(HOST) else { return };
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Authority::try_from(host.as_bytes()).ok();
+    match Uri::from_parts(parts) {
+        Ok(uri) => *request.uri_mut() = uri,
+        // No authority, no target: `Host` alone is understood as well.
+        Err(_no_authority) => drop(request.headers_mut().insert(HOST, host)),
     }
 }
 
@@ -114,7 +133,10 @@ impl Clients {
                 }
             };
             if target.host == HostHeader::Endpoint {
-                request.headers_mut().insert(http::header::HOST, endpoint.authority.clone());
+                request.headers_mut().insert(HOST, endpoint.authority.clone());
+            }
+            if endpoint.protocol == Protocol::Http2 {
+                name_authority(&mut request, endpoint);
             }
             let sent = tokio::select! {
                 biased;
