@@ -119,7 +119,7 @@ fn unix_sockets_are_spoken_in_and_out() {
     let listeners = "
 listeners:
   traffic: [{address: 'unix:$DIR/traffic.sock'}]
-  health: {address: '127.0.0.1:0'}
+  health: {address: $HEALTH}
 ";
     let yaml = format!("{listeners}{}", everything_to("'unix:$DIR/model.sock'", "", ""));
     let gateway = Gateway::start_in(directory, &yaml);

@@ -21,8 +21,8 @@ fn serving_tls(authority: &Authority, upstream: &Script, client_ca: Option<&Auth
     let listeners = format!(
         "
 listeners:
-  traffic: [{{address: '127.0.0.1:0', tls: {{{tls}}}}}]
-  health: {{address: '127.0.0.1:0'}}
+  traffic: [{{address: $TRAFFIC, tls: {{{tls}}}}}]
+  health: {{address: $HEALTH}}
 "
     );
     let yaml = everything_to(format_args!("'http://{}'", upstream.at()), "", "");

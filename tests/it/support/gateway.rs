@@ -165,6 +165,11 @@ impl Gateway {
         self.addresses.health
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The gateway's directory, `$DIR` of its configuration.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
