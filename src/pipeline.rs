@@ -28,6 +28,7 @@ use std::time::SystemTime;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::StatusCode;
 use http::Version;
 use http::header;
 use http::request::Parts;
@@ -126,12 +127,21 @@ impl Gateway {
         let version = head.version;
         let mut record = Record::begin(&self.observer, &head, &peer.connection, Instant::now());
         let mut service = None;
+        let mut allow = None;
         let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
             Ok((admitted, trusts_peer)) => forward::send(self, admitted, peer, trusts_peer, head, body, record).await,
-            Err(refusal) => Err((refusal, record)),
+            Err(refusal) => {
+                if refusal.row().status == StatusCode::METHOD_NOT_ALLOWED {
+                    allow = find::allow(self.live.borrow_mut().load(), &head);
+                }
+                Err((refusal, record))
+            }
         };
         let mut response =
             answer.unwrap_or_else(|(refusal, record)| refuse(refusal, service.as_deref(), reader, record));
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         if self.draining.load(Ordering::Relaxed) && version != Version::HTTP_2 {
             // The client opens its next connection somewhere else, while there is still time.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -89,8 +89,6 @@ macro_rules! refusals {
 refusals! {
     /// Policy said no: 4xx. The caller has to change something; nobody is paged.
     Denied {
-        /// The request breaks HTTP's rules, or a rule of the gateway that is stricter (RFC 9112 §3).
-        RequestMalformed => "request_malformed", BAD_REQUEST, InvalidArgument, Exactly, "The request is not well-formed HTTP.";
         /// `Host` is missing, repeated, malformed, or disagrees with the request target (RFC 9112 §3.2).
         HostInvalid => "host_invalid", BAD_REQUEST, InvalidArgument, Exactly, "The request needs exactly one valid Host.";
         /// The path could be read in two ways: dot segments, `//`, encoded separators, broken escapes.
@@ -99,8 +97,6 @@ refusals! {
         MethodRefused => "method_refused", METHOD_NOT_ALLOWED, Unimplemented, Exactly, "This method is never forwarded.";
         /// The request target is longer than the limit.
         TargetTooLong => "target_too_long", URI_TOO_LONG, ResourceExhausted, Exactly, "The request target is longer than this gateway takes.";
-        /// One header, all of them, or their number is over the limit.
-        HeadersTooLarge => "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, ResourceExhausted, Exactly, "The request's headers are larger than this gateway takes.";
         /// The body is larger than the service takes.
         BodyTooLarge => "body_too_large", PAYLOAD_TOO_LARGE, ResourceExhausted, Exactly, "The request body is larger than this service takes.";
         /// The body stopped arriving for longer than the service waits.
@@ -151,8 +147,6 @@ refusals! {
         LimitedTokenExpired => "limited_token_expired", UNAUTHORIZED, Unauthenticated, Exactly, "The LimitedAccessToken is not valid any longer.";
         /// The LimitedAccessToken was issued for another resource than the caller's.
         LimitedTokenResource => "limited_token_resource", FORBIDDEN, PermissionDenied, Exactly, "The LimitedAccessToken was issued for another resource.";
-        /// The peer's certificate is missing or not accepted for the host that was asked for.
-        MisdirectedRequest => "misdirected_request", MISDIRECTED_REQUEST, Unimplemented, Exactly, "This connection was not opened for that host.";
     }
 }
 
@@ -179,8 +173,6 @@ refusals! {
         ServiceQuarantined => "service_quarantined", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The service is not ready: a secret, certificate or issuer of it could not be loaded.";
         /// A token cannot be judged because its issuer's keys cannot be had at the moment.
         IssuerUnavailable => "issuer_unavailable", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The token cannot be judged now: its issuer's keys cannot be fetched.";
-        /// The gateway is shutting down.
-        Draining => "draining", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The gateway is shutting down.";
         /// The gateway broke; its log says how.
         Internal => "internal", INTERNAL_SERVER_ERROR, Internal, Exactly, "The gateway could not answer this request.";
     }
@@ -199,7 +191,7 @@ impl Failed {
             Self::UpstreamTimeout | Self::TotalTimeout => "http_response_timeout",
             Self::NoEndpoint => "destination_unavailable",
             Self::ServiceQuarantined | Self::IssuerUnavailable => "proxy_configuration_error",
-            Self::Draining | Self::Internal => "proxy_internal_error",
+            Self::Internal => "proxy_internal_error",
         }
     }
 }

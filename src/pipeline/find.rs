@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::Method;
 use http::Version;
 use http::header::HOST;
@@ -65,6 +66,18 @@ pub fn service<'s>(snapshot: &'s Snapshot, head: &'s Parts) -> Result<Routed<'s>
     let service = snapshot.services.get(found).ok_or(Failed::Internal)?;
     path.oddities().allowed_by(service.settings.path_allows).map_err(|_refused| Denied::PathAmbiguous)?;
     Ok(Routed { service, path, host: written_host })
+}
+
+/// What `Allow` says to a method that was refused (RFC 9110 §15.5.6): those taken at this host and path, and where
+/// nothing lists them, those that are forwarded at all.
+pub fn allow(snapshot: &Snapshot, head: &Parts) -> Option<HeaderValue> {
+    let host = Host::read(host(head).ok()?).ok()?;
+    let path = NormalPath::read(head.uri.path()).ok()?;
+    let mut taken: Vec<&str> = snapshot.routes.methods_at(&host, &path).map(Method::as_str).collect();
+    if taken.is_empty() {
+        taken.extend(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+    }
+    HeaderValue::try_from(taken.join(", ")).ok()
 }
 
 /// The one host of a request (RFC 9112 §3.2, RFC 9113 §8.3.1): `Host` in HTTP/1, `:authority` in HTTP/2; an

@@ -79,6 +79,7 @@ impl Fleet {
             self.workers.iter().for_each(|worker| worker.tell(Command::Close(name.clone())));
         }
         for (listens, bound) in prepared.opened {
+            bound.announce();
             for (worker, socket) in self.workers.iter().zip(bound.sockets) {
                 worker.tell(Command::Listen { name: bound.name.clone(), socket, tls: listens.tls });
             }

@@ -87,6 +87,7 @@ impl Planes {
         }
         for (plane, wanted, bound) in prepared.opened {
             self.close(plane);
+            bound.announce();
             let Bound { name, address, sockets } = bound;
             let Some(socket) = sockets.into_iter().next() else { continue };
             let tls = self.tls_source(name);

@@ -37,6 +37,17 @@ pub struct Bound {
     pub sockets: Vec<Socketed>,
 }
 
+impl Bound {
+    /// Logs where the listener listens now: with a port 0 nothing else tells.
+    pub(super) fn announce(&self) {
+        let address = match &self.address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        };
+        tracing::info!(listener = %self.name, address, "listening");
+    }
+}
+
 /// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {

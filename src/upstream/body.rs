@@ -19,16 +19,22 @@ use crate::observe::record::ByteCount;
 use crate::upstream::timer::IdleTimer;
 
 /// What became of a request's body, shared between whoever sends it and whoever has to answer for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
     completed: Cell<Option<Instant>>,
     stopped: Cell<Option<Denied>>,
+    unclaimed_since: Cell<Option<Instant>>,
 }
 
 impl Progress {
     /// When all of it had been passed on; `None` before that.
     pub const fn completed(&self) -> Option<Instant> {
         self.completed.get()
+    }
+
+    /// Since when the upstream has taken nothing; `None` while it is the client that is waited for.
+    pub const fn unclaimed_since(&self) -> Option<Instant> {
+        self.unclaimed_since.get()
     }
 
     fn complete(&self) {
@@ -68,7 +74,11 @@ impl RequestBody {
     /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece, and counts into `passed`.
     #[must_use]
     pub fn new(inner: Incoming, limit: u64, idle: Duration, passed: Option<ByteCount>) -> (Self, Rc<Progress>) {
-        let progress = Rc::new(Progress::default());
+        let progress = Rc::new(Progress {
+            completed: Cell::new(None),
+            stopped: Cell::new(None),
+            unclaimed_since: Cell::new(Some(Instant::now())),
+        });
         if inner.is_end_stream() {
             progress.complete();
         }
@@ -90,6 +100,7 @@ impl Body for RequestBody {
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer.progressed();
+                this.progress.unclaimed_since.set(Some(Instant::now()));
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(left) = this.left.checked_sub(bytes) else { return this.stop(Denied::BodyTooLarge) };
                 this.left = left;
@@ -110,7 +121,10 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(BodyError::Unreadable(error))))
             }
             Poll::Pending if this.timer.poll_expired(cx).is_ready() => this.stop(Denied::BodyTimeout),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                this.progress.unclaimed_since.set(None);
+                Poll::Pending
+            }
         }
     }
 

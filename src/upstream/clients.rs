@@ -5,14 +5,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Request;
 use http::Response;
+use http::Uri;
+use http::header::HOST;
+use http::uri::Authority;
+use http::uri::Scheme;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::config::HostHeader;
+use crate::config::Protocol;
 use crate::config::Timeouts;
 use crate::model::refusal::Failed;
 use crate::snapshot::target::Endpoint;
@@ -27,18 +31,38 @@ use crate::upstream::pool::SendError;
 /// Connections that a request may find closed before it gives up: each time none of it was written.
 const STALE_TRIES: usize = 4;
 
-/// Ends when an answer has been awaited for this long since the request was complete. While its body is still
-/// being sent, that body's own deadline holds.
-async fn silence(progress: &Progress, within: Duration) {
+/// Ends when an answer has been awaited for `timeouts.response` since the request was complete, or when the upstream
+/// has taken nothing more of the request's body for `timeouts.idle`. While the client is waited for, the body's own
+/// deadline holds.
+async fn silence(progress: &Progress, timeouts: &Timeouts) {
+    let begun = Instant::now();
     loop {
-        let Some(completed) = progress.completed() else {
-            tokio::time::sleep(within).await;
-            continue;
+        let until = match (progress.completed(), progress.unclaimed_since()) {
+            (Some(completed), _) => completed + timeouts.response,
+            (None, Some(since)) => since.max(begun) + timeouts.idle,
+            (None, None) => {
+                tokio::time::sleep(timeouts.response.min(timeouts.idle)).await;
+                continue;
+            }
         };
-        if Instant::now() >= completed + within {
+        if Instant::now() >= until {
             return;
         }
-        tokio::time::sleep_until(completed + within).await;
+        tokio::time::sleep_until(until.min(Instant::now() + timeouts.response)).await;
+    }
+}
+
+/// Moves `Host` into the target, where HTTP/2 has it: `:authority` and `:scheme` (RFC 9113 §8.3.1). A request that is
+/// sent again has it there already.
+fn name_authority(request: &mut Request<RequestBody>, endpoint: &Endpoint) {
+    let Some(host) = request.headers_mut().remove(HOST) else { return };
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Authority::try_from(host.as_bytes()).ok();
+    match Uri::from_parts(parts) {
+        Ok(uri) => *request.uri_mut() = uri,
+        // No authority, no target: `Host` alone is understood as well.
+        Err(_no_authority) => drop(request.headers_mut().insert(HOST, host)),
     }
 }
 
@@ -108,12 +132,15 @@ impl Clients {
                 }
             };
             if target.host == HostHeader::Endpoint {
-                request.headers_mut().insert(http::header::HOST, endpoint.authority.clone());
+                request.headers_mut().insert(HOST, endpoint.authority.clone());
+            }
+            if endpoint.protocol == Protocol::Http2 {
+                name_authority(&mut request, endpoint);
             }
             let sent = tokio::select! {
                 biased;
                 sent = lease.send(*request) => sent,
-                () = silence(progress, timeouts.response) => return Err(Stopped::NoAnswer),
+                () = silence(progress, timeouts) => return Err(Stopped::NoAnswer),
             };
             match sent {
                 Ok(response) => return Ok(Answer { response, lease, endpoint: Arc::clone(&endpoint.label) }),

@@ -15,6 +15,7 @@ use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Protocol;
@@ -57,9 +58,17 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    counted: Counted,
+    connection: Exclusive,
     since: Instant,
+}
+
+/// An HTTP/1 connection: one exchange at a time.
+#[derive(Debug)]
+struct Exclusive {
+    sender: http1::SendRequest<RequestBody>,
+    /// Reads and writes. It would go on with an exchange that nobody waits for any longer.
+    task: AbortHandle,
+    counted: Counted,
 }
 
 #[derive(Debug)]
@@ -80,7 +89,7 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Connection {
-    Http1(http1::SendRequest<RequestBody>, Counted),
+    Http1(Exclusive),
     Http2(Rc<Shared>),
     Returned,
 }
@@ -144,9 +153,9 @@ impl Pool {
     /// What [`connect`] answers, or [`Failed::UpstreamProtocol`] when HTTP/2 cannot be spoken.
     pub async fn lease(self: &Rc<Self>, endpoint: &Endpoint, connect_within: Duration) -> Result<Lease, Failed> {
         let waiting = match endpoint.protocol {
-            Protocol::Http1 => self.take_idle().map(|idle| {
-                idle.counted.turn(PoolState::Active);
-                Connection::Http1(idle.sender, idle.counted)
+            Protocol::Http1 => self.take_idle().map(|connection| {
+                connection.counted.turn(PoolState::Active);
+                Connection::Http1(connection)
             }),
             Protocol::Http2 => self.share().map(Connection::Http2),
         };
@@ -162,7 +171,7 @@ impl Pool {
     /// Closes what has idled too long; `false` when nothing is left.
     pub fn sweep(&self, now: Instant) -> bool {
         let stale = |since: Instant| now.duration_since(since) >= IDLE_FOR;
-        self.http1.borrow_mut().retain(|idle| !idle.sender.is_closed() && !stale(idle.since));
+        self.http1.borrow_mut().retain(|idle| !idle.connection.sender.is_closed() && !stale(idle.since));
         self.http2.borrow_mut().retain(|shared| {
             !shared.sender.is_closed() && (shared.streams.get() > 0 || !stale(shared.last_used.get()))
         });
@@ -170,16 +179,17 @@ impl Pool {
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.
-    fn take_idle(&self) -> Option<Idle> {
+    fn take_idle(&self) -> Option<Exclusive> {
         let mut idle = self.http1.borrow_mut();
-        while let Some(last) = idle.pop() {
-            if last.sender.is_ready() {
-                return Some(last);
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if connection.sender.is_ready() {
+                return Some(connection);
             }
-            if !last.sender.is_closed() {
+            if !connection.sender.is_closed() {
                 // Its task has yet to run to the end of the last exchange; the one below may be ready.
-                let below = idle.iter().rposition(|idle| idle.sender.is_ready()).map(|at| idle.swap_remove(at));
-                idle.push(last);
+                let ready = |idle: &Idle| idle.connection.sender.is_ready();
+                let below = idle.iter().rposition(ready).map(|at| idle.swap_remove(at).connection);
+                idle.push(Idle { connection, since });
                 return below;
             }
         }
@@ -198,9 +208,9 @@ impl Pool {
             Protocol::Http1 => {
                 let (sender, connection) =
                     http1::Builder::new().handshake(io).await.map_err(|_closed| Failed::UpstreamClosed)?;
-                LocalExecutor
-                    .execute(async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) });
-                Ok(Connection::Http1(sender, Counted::opened(endpoint.metrics.as_ref())))
+                let serving = async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) };
+                let task = tokio::task::spawn_local(serving).abort_handle();
+                Ok(Connection::Http1(Exclusive { sender, task, counted: Counted::opened(endpoint.metrics.as_ref()) }))
             }
             Protocol::Http2 => {
                 let mut builder = http2::Builder::new(LocalExecutor);
@@ -244,7 +254,7 @@ impl Lease {
     /// [`SendError::Unsent`] gives the request back when no byte of it was written.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let sent: Result<_, TrySendError<_>> = match &mut self.connection {
-            Connection::Http1(sender, _) => sender.try_send_request(request).await,
+            Connection::Http1(connection) => connection.sender.try_send_request(request).await,
             Connection::Http2(shared) => shared.sender.clone().try_send_request(request).await,
             Connection::Returned => return Err(SendError::Unsent(Box::new(request))),
         };
@@ -257,9 +267,9 @@ impl Lease {
     /// The exchange is over on both sides: the connection may carry another one.
     pub fn finish(mut self) {
         match std::mem::replace(&mut self.connection, Connection::Returned) {
-            Connection::Http1(sender, counted) if !sender.is_closed() => {
-                counted.turn(PoolState::Idle);
-                self.pool.http1.borrow_mut().push(Idle { sender, counted, since: Instant::now() });
+            Connection::Http1(connection) if !connection.sender.is_closed() => {
+                connection.counted.turn(PoolState::Idle);
+                self.pool.http1.borrow_mut().push(Idle { connection, since: Instant::now() });
             }
             Connection::Http2(shared) => shared.release(),
             Connection::Http1(..) | Connection::Returned => {}
@@ -280,8 +290,10 @@ impl Shared {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.in_flight.set(self.pool.in_flight.get().saturating_sub(1));
-        if let Connection::Http2(shared) = &self.connection {
-            shared.release();
+        match &self.connection {
+            Connection::Http1(connection) => connection.task.abort(),
+            Connection::Http2(shared) => shared.release(),
+            Connection::Returned => {}
         }
     }
 }

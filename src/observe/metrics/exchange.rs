@@ -173,12 +173,7 @@ enum When {
 impl When {
     fn of(why: Denied) -> Self {
         match why {
-            Denied::RequestMalformed
-            | Denied::HostInvalid
-            | Denied::TargetTooLong
-            | Denied::HeadersTooLarge
-            | Denied::NoService
-            | Denied::MisdirectedRequest => Self::BeforeMatch,
+            Denied::HostInvalid | Denied::TargetTooLong | Denied::NoService => Self::BeforeMatch,
             Denied::PathAmbiguous | Denied::MethodRefused | Denied::MethodNotAllowed => Self::Either,
             Denied::BodyTooLarge
             | Denied::BodyTimeout

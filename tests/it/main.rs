@@ -1,0 +1,14 @@
+//! The gateway as a process: the real binary on real sockets, one module for each thing that is claimed of it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic, in its helpers as well"
+)]
+
+mod headers;
+mod protocols;
+mod refusals;
+mod support;
