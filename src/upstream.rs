@@ -8,3 +8,4 @@ pub mod connect;
 pub mod pool;
 pub mod stream;
 pub mod timer;
+pub mod turn;
