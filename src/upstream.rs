@@ -8,4 +8,3 @@ pub mod connect;
 pub mod pool;
 pub mod stream;
 pub mod timer;
-pub mod turn;

@@ -19,7 +19,6 @@ use crate::observe::record::Record;
 use crate::upstream::body::Progress;
 use crate::upstream::pool::Lease;
 use crate::upstream::timer::IdleTimer;
-use crate::upstream::turn::next_turn;
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -120,6 +119,19 @@ impl Relay {
 enum Turn {
     Asks,
     Takes,
+}
+
+/// Lets every task that is ready run once.
+async fn next_turn() {
+    let mut waited = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Body for Relay {

@@ -25,7 +25,6 @@ use crate::observe::metrics::UpstreamMetrics;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::connect;
-use crate::upstream::turn::next_turn;
 
 /// Requests that one HTTP/2 connection carries at once before another is opened. A peer that allows fewer makes
 /// the rest wait inside hyper.
@@ -154,7 +153,10 @@ impl Pool {
     /// What [`connect`] answers, or [`Failed::UpstreamProtocol`] when HTTP/2 cannot be spoken.
     pub async fn lease(self: &Rc<Self>, endpoint: &Endpoint, connect_within: Duration) -> Result<Lease, Failed> {
         let waiting = match endpoint.protocol {
-            Protocol::Http1 => self.wait_for_idle().await.map(Connection::Http1),
+            Protocol::Http1 => self.take_idle().map(|connection| {
+                connection.counted.turn(PoolState::Active);
+                Connection::Http1(connection)
+            }),
             Protocol::Http2 => self.share().map(Connection::Http2),
         };
         let connection = match waiting {
@@ -174,16 +176,6 @@ impl Pool {
             !shared.sender.is_closed() && (shared.streams.get() > 0 || !stale(shared.last_used.get()))
         });
         self.in_flight.get() > 0 || !self.http1.borrow().is_empty() || !self.http2.borrow().is_empty()
-    }
-
-    /// A connection that waits; one whose last exchange has just ended gets a turn to become ready.
-    async fn wait_for_idle(&self) -> Option<Exclusive> {
-        let mut taken = self.take_idle();
-        if taken.is_none() && !self.http1.borrow().is_empty() {
-            next_turn().await;
-            taken = self.take_idle();
-        }
-        taken.inspect(|connection| connection.counted.turn(PoolState::Active))
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.
