@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by a panic, in its helpers as well"
 )]
 
+mod changes;
 mod headers;
 mod refusals;
 mod support;

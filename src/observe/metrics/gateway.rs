@@ -52,7 +52,7 @@ impl GatewayMetrics {
                 .with_all(),
             reload_successful: group.gauge(
                 "config_last_reload_successful",
-                "1 if the last reload published a generation or found nothing changed, else 0.",
+                "1 if the last reload published a generation, or nothing had changed and all files could be loaded, else 0.",
             ),
             reload_success_time: group.late_gauge(
                 "config_last_reload_success_timestamp_seconds",
