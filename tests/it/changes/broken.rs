@@ -98,7 +98,7 @@ fn a_hangup_takes_what_was_written() {
     gateway.configure(&format!("{}{public}", yaml(&upstream)));
     gateway.hangup();
     eventually("the new service answers", || (client::get(gateway.traffic(), "/b", &[]).status == 200).then_some(()));
-    let hangups = gateway.metric("scoregate_config_reloads_total{result=\"published\",trigger=\"sighup\"}")
-        + gateway.metric("scoregate_config_reloads_total{result=\"unchanged\",trigger=\"sighup\"}");
+    let hangups = gateway.metric("scoregate_config_reloads_total{result=\"published\",trigger=\"signal\"}")
+        + gateway.metric("scoregate_config_reloads_total{result=\"unchanged\",trigger=\"signal\"}");
     assert!(hangups > 0.5, "the signal was heard:\n{}", gateway.metrics());
 }
