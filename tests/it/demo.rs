@@ -139,7 +139,7 @@ fn every_line_of_the_story_does_what_its_sentence_says() {
                     said.contains("scoregate_denials_total") && said.contains("credential_missing"),
                     "{line}\n{said}"
                 );
-                assert!(said.contains("scoregate_requests_total") || said.contains("requests_total"), "{line}\n{said}");
+                assert!(said.contains("scoregate_http_requests_total{code=\"200\""), "{line}\n{said}");
             }
             other => panic!("{other}: {sentence}"),
         }
