@@ -76,6 +76,20 @@ fn the_path_that_was_matched_is_the_path_that_is_sent() {
 }
 
 #[test]
+fn method_and_body_arrive_as_they_were_sent_on_one_connection() {
+    let (upstream, gateway) = stage("");
+    let mut connection = client::Client::connect(gateway.traffic());
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    for (method, body) in [("POST", &bytes[..]), ("PUT", b"{}"), ("DELETE", b""), ("PATCH", b"a"), ("OPTIONS", b"")] {
+        assert_eq!(connection.request(method, "/open", &[], body).status, 200, "{method}");
+        let got = upstream.last();
+        assert_eq!(got.method, method);
+        assert!(got.body == body, "{method}: {} bytes of {}", got.body.len(), body.len());
+        assert_eq!(got.connection, 0, "{method}: the connection to the upstream is used again");
+    }
+}
+
+#[test]
 fn headers_of_one_hop_stay_on_their_hop() {
     let (upstream, gateway) = stage("");
     let got = sent(
