@@ -209,10 +209,11 @@ impl Reloader {
         let prepared = self.try_prepare(cause).await;
         match &prepared {
             Ok(Some(_)) => {}
-            Ok(None) => {
-                self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now());
-                self.say_whether_complete();
+            // Nothing changed because what changed could not be loaded: somebody has to look.
+            Ok(None) if !self.problems.is_empty() => {
+                self.metrics.gateway.reload_failed(cause.trigger(), ReloadStage::Read);
             }
+            Ok(None) => self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now()),
             Err(error) => self.metrics.gateway.reload_failed(cause.trigger(), error.stage()),
         }
         prepared

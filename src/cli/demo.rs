@@ -57,12 +57,13 @@ pub(super) fn demo(options: Options) -> ExitCode {
     };
     runtime.block_on(async {
         let is_json = options.json;
+        let stop = told_to_stop();
         let (setting, process) = match Setting::build(options).await {
             Ok(built) => built,
             Err(error) => return fail(&error),
         };
         print(&if is_json { setting.props.json() } else { setting.props.story() });
-        process.run(told_to_stop()).await;
+        process.run(stop).await;
         ExitCode::SUCCESS
     })
 }

@@ -19,9 +19,11 @@ pub(super) fn run(config: PathBuf) -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
+        // Heard from here on, so that whoever ends a start ends it in order as well.
+        let stop = told_to_stop();
         match Process::start(config).await {
             Ok(process) => {
-                process.run(told_to_stop()).await;
+                process.run(stop).await;
                 ExitCode::SUCCESS
             }
             Err(error) => fail(&error),
@@ -34,16 +36,18 @@ pub(super) fn control_runtime() -> std::io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().max_blocking_threads(8).build_local(LocalOptions::default())
 }
 
-/// Ends at SIGTERM or SIGINT. The first process of a container has no default handlers: without this one SIGTERM
-/// would be ignored there.
-pub(super) async fn told_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be heard; only SIGKILL will stop the gateway");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Listens for SIGTERM and SIGINT from the moment of the call, and ends at either. The first process of a container has
+/// no default handlers: without this one SIGTERM would be ignored there.
+pub(super) fn told_to_stop() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("signals cannot be heard; only SIGKILL will stop the gateway");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

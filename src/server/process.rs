@@ -107,6 +107,8 @@ struct WakeUps {
     causes: mpsc::Receiver<Cause>,
     keys_wanted: mpsc::Receiver<KeysWanted>,
     new_keys: mpsc::Receiver<NewKeys>,
+    /// SIGHUP, which ends a process that does not listen for it.
+    hangup: Option<Signal>,
 }
 
 impl Process {
@@ -117,6 +119,8 @@ impl Process {
     /// # Errors
     /// [`StartError`]; whatever had been opened is closed again.
     pub async fn start(path: PathBuf) -> Result<Self, StartError> {
+        let hangup =
+            signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
         let config = read_config(&path)?;
         let metrics = Arc::new(Metrics::new());
         crate::observe::logs::count_panics(Arc::clone(&metrics));
@@ -151,7 +155,7 @@ impl Process {
             planes: Planes::new(live.clone(), health.clone(), Management::new(live)),
             issuers: Issuers::new(new_keys_sender, standing),
             directories: DirectoryWatch::start(cause),
-            wake_ups: WakeUps { causes, keys_wanted, new_keys },
+            wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },
             reloader,
             store,
             store_watch,
@@ -203,8 +207,6 @@ impl Process {
         let mut poll = tokio::time::interval(self.reloader.config().reload.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.reset();
-        let mut hangup =
-            signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
         loop {
             let cause = tokio::select! {
                 () = &mut stop => break,
@@ -214,7 +216,7 @@ impl Process {
                     while self.wake_ups.causes.try_recv().is_ok() {}
                     cause
                 }
-                Some(()) = heard(&mut hangup) => Cause::Hangup,
+                Some(()) = heard(&mut self.wake_ups.hangup) => Cause::Hangup,
                 _ = poll.tick() => Cause::FileChanged,
                 event = self.store_watch.next() => match self.store_event(event).await {
                     Some(cause) => cause,

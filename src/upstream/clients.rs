@@ -156,7 +156,8 @@ impl Clients {
 
     /// Closes connections that have idled too long and forgets endpoints that have none.
     pub fn sweep(&self, now: Instant) {
-        self.pools.borrow_mut().retain(|_, pool| pool.sweep(now));
+        // Whoever is connecting holds its pool, which has nothing in it yet.
+        self.pools.borrow_mut().retain(|_, pool| pool.sweep(now) || Rc::strong_count(pool) > 1);
     }
 
     fn pool(&self, endpoint: &Endpoint) -> Rc<Pool> {

@@ -8,6 +8,9 @@
     reason = "a test that cannot go on says so by a panic, in its helpers as well"
 )]
 
+mod bad_input;
+mod changes;
+mod demo;
 mod headers;
 mod protocols;
 mod refusals;

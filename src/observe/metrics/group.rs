@@ -106,8 +106,10 @@ impl Group {
 
     /// Shows the group to whoever scrapes.
     pub(super) fn register(self, registry: &Registry) -> Registered {
-        let registered = Registered(self.members.into());
-        fits(registry.register(Box::new(registered.clone())));
+        let registered = Registered(self.members.into_iter().map(Member::from).collect());
+        for member in &*registered.0 {
+            fits(registry.register(Box::new(member.clone())));
+        }
         registered
     }
 
@@ -133,25 +135,40 @@ fn fits<T>(built: prometheus::Result<T>) -> T {
 }
 
 /// A group that is in a registry.
+///
+/// Its metrics are registered one by one. The registry tells collectors apart by the sum of their descriptions' hashes,
+/// and the sums of two groups with names as alike as `a` and `b` can be the same.
 #[derive(Clone)]
-pub(super) struct Registered(Arc<[Box<dyn Collector>]>);
+pub(super) struct Registered(Arc<[Member]>);
 
 impl Registered {
     /// Takes every series of the group out of the registry.
     pub(super) fn unregister(&self, registry: &Registry) {
-        if let Err(error) = registry.unregister(Box::new(self.clone())) {
-            tracing::error!(%error, "metrics could not be removed");
+        for member in &*self.0 {
+            if let Err(error) = registry.unregister(Box::new(member.clone())) {
+                tracing::error!(%error, "metrics could not be removed");
+            }
         }
     }
 }
 
-impl Collector for Registered {
+/// One metric of a group, known to the group and to the registry.
+#[derive(Clone)]
+struct Member(Arc<dyn Collector>);
+
+impl From<Box<dyn Collector>> for Member {
+    fn from(metric: Box<dyn Collector>) -> Self {
+        Self(metric.into())
+    }
+}
+
+impl Collector for Member {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.iter().flat_map(|member| member.desc()).collect()
+        self.0.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.0.iter().flat_map(|member| member.collect()).collect()
+        self.0.collect()
     }
 }
 

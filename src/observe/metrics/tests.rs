@@ -57,6 +57,19 @@ fn samples(exposition: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
+fn names_that_differ_in_one_letter_can_be_together() {
+    let metrics = Metrics::new();
+    for letter in 'a'..='z' {
+        for text in [letter.to_string(), format!("model-{letter}")] {
+            drop((metrics.service(&name(&text)), metrics.upstream(&name(&text))));
+            drop((metrics.listener(&name(&text)), metrics.issuer(&name(&text))));
+        }
+    }
+    metrics.forget_services(&HashSet::new());
+    assert!(!metrics.exposition().contains("service=\"model-"), "forgotten series are gone");
+}
+
+#[test]
 fn every_series_exists_at_zero_before_the_first_request() {
     let samples = samples(&one_of_everything().exposition());
     for (series, value) in &samples {
@@ -70,7 +83,7 @@ fn every_series_exists_at_zero_before_the_first_request() {
         r#"scoregate_denials_total{reason="token_revoked",service="iris"}"#,
         r#"scoregate_denials_total{reason="no_service",service="_none"}"#,
         r#"scoregate_failures_total{reason="upstream_timeout",service="iris"}"#,
-        r#"scoregate_failures_total{reason="draining",service="_none"}"#,
+        r#"scoregate_failures_total{reason="internal",service="_none"}"#,
         r#"scoregate_key_uses_total{service="iris",slot="secondary"}"#,
         r#"scoregate_upstream_errors_total{reason="no_endpoint",upstream="models"}"#,
         r#"scoregate_connections_closed_total{listener="traffic-0",reason="protocol"}"#,

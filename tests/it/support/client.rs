@@ -97,11 +97,15 @@ pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)], body: &
 impl Client {
     /// Opens a connection.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Self::try_connect(address).unwrap_or_else(|| panic!("nobody accepts connections at {address}"))
+    }
+
+    /// Opens a connection where somebody listens.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has time limits");
         stream.set_nodelay(true).expect("a socket has options");
-        Self { stream, ahead: Vec::new() }
+        Some(Self { stream, ahead: Vec::new() })
     }
 
     /// Sends bytes as they are. That the gateway has stopped to read is its right: the answer tells why.

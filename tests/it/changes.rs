@@ -1,0 +1,6 @@
+//! Change without a pause: keys, configuration, listeners and certificates under traffic, and the way out.
+
+mod broken;
+mod drain;
+mod listeners;
+mod rotation;
