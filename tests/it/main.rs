@@ -9,6 +9,7 @@
 )]
 
 mod headers;
+mod issuers;
 mod protocols;
 mod refusals;
 mod support;
