@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::model::refusal::Denied;
+use crate::model::refusal::Failed;
 use crate::model::time::UnixSeconds;
 use crate::pipeline::Halt;
 use crate::snapshot::Snapshot;
@@ -47,7 +48,10 @@ impl Tokens {
         self.service.borrow_mut().find_or_verify(token, verifier.epoch(), now, verify).map_err(
             |rejected| match rejected {
                 Rejected::Denied(why) => why.into(),
-                Rejected::IssuerUnavailable(issuer) | Rejected::UnknownKey(issuer) => Halt::KeysWanted(issuer),
+                Rejected::IssuerUnavailable(issuer) => {
+                    Halt::KeysWanted { issuer, otherwise: Failed::IssuerUnavailable.into() }
+                }
+                Rejected::UnknownKey(issuer) => Halt::KeysWanted { issuer, otherwise: Denied::TokenKeyUnknown.into() },
             },
         )
     }
