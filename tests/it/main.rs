@@ -12,4 +12,5 @@ mod headers;
 mod issuers;
 mod protocols;
 mod refusals;
+mod servers;
 mod support;

@@ -13,18 +13,18 @@ use serde_json::Value;
 use serde_json::json;
 
 /// A key for ES256.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     kid: &'static str,
     pair: EcdsaKeyPair,
 }
 
 impl Signer {
-    pub(super) fn new(kid: &'static str) -> Self {
+    pub(crate) fn new(kid: &'static str) -> Self {
         Self { kid, pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
     }
 
     /// A token with these claims.
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let signed = unsigned(&json!({ "alg": "ES256", "typ": "JWT", "kid": self.kid }), claims);
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -41,12 +41,12 @@ impl Signer {
 }
 
 /// What an issuer publishes.
-pub(super) fn jwks(of: &[&Signer]) -> String {
+pub(crate) fn jwks(of: &[&Signer]) -> String {
     json!({ "keys": of.iter().map(|signer| signer.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
 /// A token by a shared secret.
-pub(super) fn sign_with_secret(secret: &[u8], claims: &Value) -> String {
+pub(crate) fn sign_with_secret(secret: &[u8], claims: &Value) -> String {
     let signed = unsigned(&json!({ "alg": "HS256", "typ": "JWT" }), claims);
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
@@ -59,6 +59,6 @@ fn unsigned(header: &Value, claims: &Value) -> String {
 
 /// The time in seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "tokens have to be valid now")]
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
