@@ -36,7 +36,7 @@ fn what_is_no_key_set_is_not_taken_for_one() {
     let padded = jwks(&[&signer]).replacen('{', &format!("{{{}", " ".repeat(256 * 1024)), 1);
     for (what, served) in [
         ("a redirect", Served { status: 302, headers: vec![("location", "/elsewhere".to_owned())], ..good.clone() }),
-        ("an error", Served { status: 500, ..good.clone() }),
+        ("an error", Served { status: 500, ..good }),
         ("nothing new", Served { status: 304, ..Served::document(String::new()) }),
         ("too much", Served::document(padded)),
         ("no JSON", Served::document("<html>".to_owned())),

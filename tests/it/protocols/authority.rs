@@ -126,12 +126,16 @@ fn patient(stream: TcpStream) -> TcpStream {
 /// Connects to a server that has to have a certificate for `localhost`, and says which protocol was agreed on.
 pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<(Wire, Option<Vec<u8>>)> {
     let mut tcp = patient(TcpStream::connect(address)?);
-    let mut session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut session = session(config);
     while session.is_handshaking() {
         session.complete_io(&mut tcp)?;
     }
     let agreed = session.alpn_protocol().map(<[u8]>::to_vec);
     Ok((Wire::new(StreamOwned::new(session, tcp)), agreed))
+}
+
+fn session(config: Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
 }
 
 /// The server's side of a connection; the handshake runs with the first byte that is read.

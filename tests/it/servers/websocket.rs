@@ -22,10 +22,7 @@ use crate::support::python::PythonServer;
 
 /// Shakes hands; the answer's headers, or its status where it is not 101.
 fn open(gateway: &Gateway, path: &str, key: Option<&str>) -> Result<(WebSocket<TcpStream>, HeaderMap), u16> {
-    let stream = TcpStream::connect(gateway.traffic()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let uri = format!("ws://{}{path}", gateway.traffic()).parse().unwrap();
-    let mut request = ClientRequestBuilder::new(uri).with_sub_protocol("chat");
+    let (stream, mut request) = prepare(gateway, path);
     if let Some(key) = key {
         request = request.with_header(BEARER.0, key);
     }
@@ -34,6 +31,13 @@ fn open(gateway: &Gateway, path: &str, key: Option<&str>) -> Result<(WebSocket<T
         Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
         Err(other) => panic!("no answer: {other}"),
     }
+}
+
+fn prepare(gateway: &Gateway, path: &str) -> (TcpStream, ClientRequestBuilder) {
+    let stream = TcpStream::connect(gateway.traffic()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let uri = format!("ws://{}{path}", gateway.traffic()).parse().unwrap();
+    (stream, ClientRequestBuilder::new(uri).with_sub_protocol("chat"))
 }
 
 #[test]
