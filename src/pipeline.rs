@@ -77,8 +77,13 @@ pub struct Gateway {
 pub enum Halt {
     /// The answer is no.
     Refused(Refusal),
-    /// This issuer's keys have to be fetched before the token can be judged.
-    KeysWanted(Name),
+    /// An issuer's keys have to be fetched before the token can be judged.
+    KeysWanted {
+        /// Whose.
+        issuer: Name,
+        /// The answer where there is nothing new to fetch.
+        otherwise: Refusal,
+    },
 }
 
 impl From<Refusal> for Halt {
@@ -158,15 +163,15 @@ impl Gateway {
         record: &mut Record,
         found: &mut Option<Arc<Service>>,
     ) -> Result<(Admitted, bool), Refusal> {
-        let wanted = match self.check(peer, head, body, record, found) {
+        let (issuer, otherwise) = match self.check(peer, head, body, record, found) {
             Ok(admitted) => return Ok(admitted),
             Err(Halt::Refused(refusal)) => return Err(refusal),
-            Err(Halt::KeysWanted(issuer)) => issuer,
+            Err(Halt::KeysWanted { issuer, otherwise }) => (issuer, otherwise),
         };
-        self.issuer_keys.fetch(wanted).await?;
+        self.issuer_keys.fetch(issuer, otherwise).await?;
         self.check(peer, head, body, record, found).map_err(|halt| match halt {
             Halt::Refused(refusal) => refusal,
-            Halt::KeysWanted(_) => Denied::TokenKeyUnknown.into(),
+            Halt::KeysWanted { issuer: _, otherwise } => otherwise,
         })
     }
 

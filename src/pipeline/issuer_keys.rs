@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::model::name::Name;
-use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 
@@ -53,12 +52,12 @@ impl KeyRequests {
     /// Has an issuer's keys fetched and waits for them, or answers at once within the cool-down.
     ///
     /// # Errors
-    /// [`Denied::TokenKeyUnknown`] when the set is current, so that the key is nobody's;
+    /// `otherwise` when the set is current;
     /// [`Failed::IssuerUnavailable`] when it could not be fetched, so that nobody can say.
-    pub async fn fetch(&self, issuer: Name) -> Result<(), Refusal> {
+    pub async fn fetch(&self, issuer: Name, otherwise: Refusal) -> Result<(), Refusal> {
         let standing = self.standing.get(&issuer).map(|entry| *entry);
         match standing {
-            Some((Fetched::Current, until)) if Instant::now() < until => return Err(Denied::TokenKeyUnknown.into()),
+            Some((Fetched::Current, until)) if Instant::now() < until => return Err(otherwise),
             Some((Fetched::Unavailable, until)) if Instant::now() < until => {
                 return Err(Failed::IssuerUnavailable.into());
             }

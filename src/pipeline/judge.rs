@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::model::refusal::Denied;
+use crate::model::refusal::Failed;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::CacheAnswer;
 use crate::observe::metrics::GatewayMetrics;
@@ -42,7 +43,10 @@ impl Judge<'_> {
         let verify = || verifier.verify(token, self.now);
         self.remembered(&self.tokens.service, token, verifier.epoch(), verify).map_err(|rejected| match rejected {
             Rejected::Denied(why) => why.into(),
-            Rejected::IssuerUnavailable(issuer) | Rejected::UnknownKey(issuer) => Halt::KeysWanted(issuer),
+            Rejected::IssuerUnavailable(issuer) => {
+                Halt::KeysWanted { issuer, otherwise: Failed::IssuerUnavailable.into() }
+            }
+            Rejected::UnknownKey(issuer) => Halt::KeysWanted { issuer, otherwise: Denied::TokenKeyUnknown.into() },
         })
     }
 

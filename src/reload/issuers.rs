@@ -21,6 +21,7 @@ use crate::pipeline::issuer_keys::Fetched;
 use crate::pipeline::issuer_keys::KeysWanted;
 use crate::pipeline::issuer_keys::Standing;
 use crate::reload::fetch;
+use crate::snapshot::inputs::LoadedIssuer;
 use crate::tokens::jwks::KeySet;
 
 /// First pause after a fetch that failed; it doubles up to the issuer's refresh time.
@@ -34,8 +35,8 @@ const MOST_WAITERS: usize = 1024;
 pub struct NewKeys {
     /// Whose.
     pub issuer: Name,
-    /// The set.
-    pub keys: Arc<KeySet>,
+    /// The set, and where it came from.
+    pub loaded: LoadedIssuer,
     /// Told once it is in force.
     pub in_force: oneshot::Sender<()>,
 }
@@ -168,7 +169,8 @@ impl Keeper {
             return Fetched::Current;
         }
         let (in_force, told) = oneshot::channel();
-        let news = NewKeys { issuer: self.issuer.name.clone(), keys: Arc::clone(&keys), in_force };
+        let loaded = LoadedIssuer { from: self.issuer.keys.clone(), keys: Arc::clone(&keys) };
+        let news = NewKeys { issuer: self.issuer.name.clone(), loaded, in_force };
         // Whoever publishes has gone when the process ends; nobody waits then.
         if self.new_keys.send(news).await.is_ok() && told.await.is_ok() {
             self.had = Some(keys);

@@ -17,6 +17,7 @@ use crate::model::name::Name;
 use crate::reload::secret;
 use crate::reload::secret::BadSecret;
 use crate::snapshot::inputs::Inputs;
+use crate::snapshot::inputs::LoadedIssuer;
 use crate::snapshot::inputs::LoadedSlots;
 use crate::snapshot::listen;
 use crate::snapshot::target;
@@ -164,17 +165,20 @@ impl Reading<'_> {
             }
             IssuerKeys::Url(_) | IssuerKeys::Discovery(_) => {
                 // Not having been fetched yet is no problem of the configuration: its tokens are answered 503.
-                let fetched = self.fetched.get(name).map(Arc::clone);
-                self.inputs.issuers.extend(fetched.map(|keys| (name.clone(), keys)));
+                let fetched = self.fetched.get(name).filter(|loaded| is_same_place(&loaded.from, keys)).cloned();
+                self.inputs.issuers.extend(fetched.map(|loaded| (name.clone(), loaded)));
                 return;
             }
         };
         match read {
-            Ok(keys) => drop(self.inputs.issuers.insert(name.clone(), Arc::new(keys))),
+            Ok(set) => {
+                let loaded = LoadedIssuer { from: keys.clone(), keys: Arc::new(set) };
+                self.inputs.issuers.insert(name.clone(), loaded);
+            }
             Err(source) => {
-                let last_good = self.before.issuers.get(name).cloned();
+                let last_good = self.before.issuers.get(name).filter(|loaded| loaded.from == *keys).cloned();
                 self.missed(format!("issuers.{name}"), source, last_good.is_some());
-                self.inputs.issuers.extend(last_good.map(|keys| (name.clone(), keys)));
+                self.inputs.issuers.extend(last_good.map(|loaded| (name.clone(), loaded)));
             }
         }
     }
@@ -197,4 +201,14 @@ impl Reading<'_> {
 }
 
 /// Key sets that were fetched from foreign issuers, by the issuer's name.
-pub type Fetched = BTreeMap<Name, Arc<KeySet>>;
+pub type Fetched = BTreeMap<Name, LoadedIssuer>;
+
+/// Whether keys from the one place are those of the other; how often they are fetched does not matter.
+fn is_same_place(one: &IssuerKeys, other: &IssuerKeys) -> bool {
+    match (one, other) {
+        (IssuerKeys::Url(one), IssuerKeys::Url(other)) | (IssuerKeys::Discovery(one), IssuerKeys::Discovery(other)) => {
+            (&one.url, &one.ca) == (&other.url, &other.ca)
+        }
+        (one, other) => one == other,
+    }
+}

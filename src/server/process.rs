@@ -226,8 +226,8 @@ impl Process {
                     self.issuers.fetch(wanted);
                     continue;
                 }
-                Some(NewKeys { issuer, keys, in_force }) = self.wake_ups.new_keys.recv() => {
-                    self.reloader.fetched.insert(issuer, keys);
+                Some(NewKeys { issuer, loaded, in_force }) = self.wake_ups.new_keys.recv() => {
+                    self.reloader.fetched.insert(issuer, loaded);
                     self.change(Cause::IssuerKeys).await;
                     let _gave_up = in_force.send(());
                     continue;

@@ -187,7 +187,7 @@ fn own_keys(state: &State, now: UnixSeconds) -> Result<OwnKeys, CompileError> {
 
 fn issuers(config: &Config, inputs: &Inputs, own: &OwnKeys) -> BTreeMap<TokenIssuer, Arc<TrustedIssuer>> {
     let foreign = config.issuers.values().map(|issuer| {
-        let keys = inputs.issuers.get(&issuer.name).map(Arc::clone);
+        let keys = inputs.issuers.get(&issuer.name).map(|loaded| Arc::clone(&loaded.keys));
         (TokenIssuer::Foreign(issuer.name.clone()), Arc::new(TrustedIssuer::foreign(issuer, keys)))
     });
     let own = (TokenIssuer::Own, Arc::new(own.service_issuer(&config.tokens)));

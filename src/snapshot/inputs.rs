@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::IssuerKeys;
 use crate::config::Slots;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
@@ -32,6 +33,15 @@ pub struct LoadedSlots {
     pub keys: Vec<SlotKey>,
 }
 
+/// The keys of a foreign issuer, and where they were read or fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedIssuer {
+    /// Where they came from: an issuer that has moved is not believed by the keys of its old place.
+    pub from: IssuerKeys,
+    /// The keys.
+    pub keys: Arc<KeySet>,
+}
+
 /// Everything that was read. What is missing here could not be, and whoever needs it is quarantined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
@@ -40,5 +50,5 @@ pub struct Inputs {
     /// PEM files.
     pub files: Files,
     /// Keys of foreign issuers.
-    pub issuers: BTreeMap<Name, Arc<KeySet>>,
+    pub issuers: BTreeMap<Name, LoadedIssuer>,
 }

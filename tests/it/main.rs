@@ -12,6 +12,8 @@ mod bad_input;
 mod changes;
 mod demo;
 mod headers;
+mod issuers;
 mod protocols;
 mod refusals;
+mod servers;
 mod support;

@@ -1,13 +1,13 @@
 //! What is spoken on both sides of the gateway, against upstreams and clients that are scripted byte by byte.
 
-mod authority;
+pub(crate) mod authority;
 mod bodies;
 mod http2;
 mod pooling;
 mod timeouts;
 mod tls;
 mod upgrades;
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt::Display;
 use std::net::SocketAddr;

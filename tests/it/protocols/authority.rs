@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
+use rcgen::DnType;
 use rcgen::IsCa;
 use rcgen::Issuer;
 use rcgen::KeyPair;
@@ -45,6 +46,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // OpenSSL takes a certificate whose subject is its issuer's for a self-signed one.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -53,7 +56,8 @@ impl Authority {
     /// A certificate for a DNS name or an IP address.
     pub(crate) fn certify(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Identity { certificate, key: key.serialize_pem() }
     }
@@ -122,12 +126,16 @@ fn patient(stream: TcpStream) -> TcpStream {
 /// Connects to a server that has to have a certificate for `localhost`, and says which protocol was agreed on.
 pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<(Wire, Option<Vec<u8>>)> {
     let mut tcp = patient(TcpStream::connect(address)?);
-    let mut session = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut session = session(config);
     while session.is_handshaking() {
         session.complete_io(&mut tcp)?;
     }
     let agreed = session.alpn_protocol().map(<[u8]>::to_vec);
     Ok((Wire::new(StreamOwned::new(session, tcp)), agreed))
+}
+
+fn session(config: Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
 }
 
 /// The server's side of a connection; the handshake runs with the first byte that is read.
