@@ -11,6 +11,8 @@ mod methods;
 pub mod routes;
 pub mod service;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
