@@ -157,7 +157,7 @@ const REST: &[Row] = &[
     (TOP, "public_url: 'https://a.example/?key=s3cret-value'\nupstreams:\n", "4:1 public_url", "without a query", Meaning),
     (TOP, "management_keys: {ops: {key: s3cret-value, role: owner}}\nupstreams:\n", "4:25 management_keys.ops.key", "never stands in this file", Meaning),
     (TOP, "management_keys: {ops: {key: 'file:k', role: admin}}\nupstreams:\n", "4:40 management_keys.ops.role", "want reader, operator or owner", Schema),
-    (TOP, "management_keys: {a: {key: 'env:K', role: owner}, b: {key: 'env:K', role: reader}}\nupstreams:\n", "4:54 management_keys.b.key", "want a key of its own", Meaning),
+    (TOP, "management_keys: {a: {key: 'env:K', role: owner}, b: {key: 'env:K', role: reader}}\nupstreams:\n", "4:55 management_keys.b.key", "want a key of its own", Meaning),
     (SERVICE, "upstream: model\n    identity: {principal: X-A, features: x-a}", "9:32 services.iris.identity.features", "a header of its own", Meaning),
     (SERVICE, "upstream: model\n    identity: {principal: Transfer-Encoding}", "9:16 services.iris.identity.principal", "want another header", Meaning),
     (SERVICE, "upstream: model\n    identity: {principal: Ocp-Apim-Subscription-Key}", "9:16 services.iris.identity.principal", "carries the key", Meaning),
