@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::model::resource::ResourceId;
 use crate::model::secret::Secret;
+use crate::snapshot::compile::ISSUE_PATH;
 use crate::store::slots::Keys;
 
 /// What the story is told with.
@@ -80,6 +81,12 @@ impl Props {
         let limited = self.limited_access_token.expose();
         let identify = format!("{}/face/v1.0/identify", self.traffic);
         let group = format!("{}/face/v1.0/largepersongroups/staff", self.traffic);
+        let issue = format!("{}{ISSUE_PATH}", self.traffic);
+        let vendor = self.vendor.keys.primary.expose();
+        let flags = ["Face.Identification"];
+        let loan = json!({ "targetAzureResourceId": self.client.resource.as_str(), "featureFlags": flags });
+        let services = format!("{}/modelmanagement/v1.0{}/services", self.management, self.workspace);
+        let management = format!("-H 'Authorization: Bearer {}'", self.management_token.expose());
         let json = "-H 'Content-Type: application/json'";
         let subscription = format!("-H 'Ocp-Apim-Subscription-Key: {client}'");
         let mut text = format!(
@@ -139,6 +146,22 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
             &format!(
                 "curl -si {identify} {subscription} -H 'LimitedAccessToken: Bearer {limited}' {json} -d '{FACES}'"
             ),
+        );
+        tell(
+            "Lending: the vendor asks for such a token with its own key, for an hour at most, and the customer uses it.",
+            &format!(
+                "TOKEN=$(curl -s '{issue}?expiredTime=3600' -H 'Ocp-Apim-Subscription-Key: {vendor}' {json} -d '{loan}')\n\
+                 curl -si {identify} {subscription} -H \"LimitedAccessToken: Bearer $TOKEN\" {json} -d '{FACES}'"
+            ),
+        );
+        tell(
+            "Managing: replace the primary key. The old one above is refused from the answer on; the secondary serves.",
+            &format!("curl -si {services}/iris/regenerateKeys {management} {json} -d '{{\"keyType\": \"Primary\"}}'"),
+        );
+        tell("Managing: show both keys.", &format!("curl -s -X POST {services}/iris/listkeys {management}"));
+        tell(
+            "Managing: a new token for the token service.",
+            &format!("curl -s -X POST {services}/iris-token/token {management}"),
         );
         tell(
             "Metrics: every request above is counted, with the reasons of the refusals.",
