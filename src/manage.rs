@@ -199,7 +199,9 @@ impl Management {
         let deadline = Instant::now() + IN_FORCE_WITHIN;
         while self.live.load().store_revision < revision {
             if Instant::now() >= deadline {
-                return Err(Refused::unavailable("the change is stored, and not in force yet; the gateway's log says why"));
+                return Err(Refused::unavailable(
+                    "the change is stored, and not in force yet; the gateway's log says why",
+                ));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

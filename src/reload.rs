@@ -124,7 +124,9 @@ impl ReloadError {
             Self::Unreadable(_) => ReloadStage::Read,
             Self::NotText(_) => ReloadStage::Parse,
             Self::Invalid { .. } => ReloadStage::Check,
-            Self::Unloadable(_) | Self::Store { .. } | Self::ManagementKey { .. } | Self::Compile(_) => ReloadStage::Compile,
+            Self::Unloadable(_) | Self::Store { .. } | Self::ManagementKey { .. } | Self::Compile(_) => {
+                ReloadStage::Compile
+            }
         }
     }
 }

@@ -214,11 +214,15 @@ fn a_regenerated_key_opens_and_the_old_one_does_not_from_the_moment_of_the_answe
 fn a_vendor_lends_what_it_may_and_the_customer_uses_it() {
     with_gateway(async |gateway| {
         let (vendor, client) = (gateway.account_key("vendor").await, gateway.account_key("client").await);
-        let body = |target: &str, flag: &str| format!(r#"{{"targetAzureResourceId":"{target}","featureFlags":["{flag}"]}}"#);
+        let body =
+            |target: &str, flag: &str| format!(r#"{{"targetAzureResourceId":"{target}","featureFlags":["{flag}"]}}"#);
         let asked = body("/a/client", "Face.Identification");
         assert_eq!(gateway.identify(&client, "none").await, StatusCode::UNAUTHORIZED);
         let issued = gateway.issue(&vendor, "?expiredTime=60", &asked).await;
-        assert_eq!((issued.status, &*issued.headers["content-type"].as_bytes()), (StatusCode::OK, &b"application/jwt"[..]));
+        assert_eq!(
+            (issued.status, issued.headers["content-type"].as_bytes()),
+            (StatusCode::OK, &b"application/jwt"[..])
+        );
         assert_eq!(gateway.identify(&client, &issued.text).await, StatusCode::OK);
         assert_eq!(gateway.identify(&vendor, &issued.text).await, StatusCode::FORBIDDEN, "another resource's token");
 

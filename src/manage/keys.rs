@@ -77,7 +77,8 @@ pub(super) async fn regenerate(manage: &Management, asked: &Asked<'_>) -> Result
 
 /// An absent value is a new random key, and so is the slot's current one: azure-ai-ml sends that when it means it.
 fn wanted(body: &[u8]) -> Result<(Slot, Regeneration), Refused> {
-    let malformed = || Refused::bad_argument("want {\"keyType\": \"Primary\" or \"Secondary\", \"keyValue\": text or null}");
+    let malformed =
+        || Refused::bad_argument("want {\"keyType\": \"Primary\" or \"Secondary\", \"keyValue\": text or null}");
     // A list of values would be read as the members in their order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(malformed());
@@ -130,12 +131,13 @@ fn owner_of_slots(service: &Service) -> Result<Owner, Refused> {
             Err(Refused::conflict(format!("whoever mounts {at} owns the keys of this service; change them there")))
         }
         Auth::Key(KeyAuth { slots: Some(Slots::References { .. }), .. }) => {
-            let message = format!("services.{name}.auth.key.keys in gateway.yaml says where the keys are; change them there");
+            let message =
+                format!("services.{name}.auth.key.keys in gateway.yaml says where the keys are; change them there");
             Err(Refused::conflict(message))
         }
-        Auth::Key(KeyAuth { slots: None, .. }) => {
-            Err(Refused::conflict("the service has no keys of its own; the accounts in gateway.yaml call it with theirs"))
-        }
+        Auth::Key(KeyAuth { slots: None, .. }) => Err(Refused::conflict(
+            "the service has no keys of its own; the accounts in gateway.yaml call it with theirs",
+        )),
         Auth::Token(_) => Err(mismatch("the service is called with tokens; it has no keys")),
         Auth::Public { .. } => Err(mismatch("the service is public; it has no keys")),
     }

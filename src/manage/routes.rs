@@ -190,7 +190,11 @@ mod tests {
             (Method::GET, format!("{v1}/services/validate"), Some(Call::V1(V1::Get))),
             (Method::POST, format!("{v1}/services/validate/name/iris"), Some(Call::V1(V1::Validate))),
             (Method::POST, format!("{WORKSPACE}/onlineEndpoints/iris/listKeys"), Some(Call::V2(V2::ListKeys))),
-            (Method::POST, format!("{}/onlineendpoints/iris/listkeys", WORKSPACE.to_lowercase()), Some(Call::V2(V2::ListKeys))),
+            (
+                Method::POST,
+                format!("{}/onlineendpoints/iris/listkeys", WORKSPACE.to_lowercase()),
+                Some(Call::V2(V2::ListKeys)),
+            ),
             (Method::GET, format!("{v1}/services/iris/"), None),
             (Method::GET, format!("{v1}/services/"), None),
             (Method::GET, format!("{v1}/services/a%2Fb"), None),

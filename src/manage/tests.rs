@@ -373,15 +373,17 @@ async fn gateway_yaml_owns_what_a_service_is() {
         ("iris", json!({ "authEnabled": false }), 400, "JSON Patch"),
         ("nobody", json!([key(true)]), 404, "no such service"),
     ] {
-        let got = plane
-            .call(Method::PATCH, &format!("{V1}/services/{name}"), Some(OPERATOR), patch.to_string())
-            .await;
+        let got = plane.call(Method::PATCH, &format!("{V1}/services/{name}"), Some(OPERATOR), patch.to_string()).await;
         assert_eq!(got.status.as_u16(), status, "{name} {patch}: {}", got.text);
         assert!(got.at("message").contains(part), "{name} {patch}: {}", got.text);
     }
     for (body, status, part) in [
         (r#"{"name":"new"}"#, 501, "deploys none"),
-        (r#"{"name":"new","authEnabled":true,"aadAuthEnabled":true}"#, 400, "auth_enabled and token_auth_enabled cannot both be true"),
+        (
+            r#"{"name":"new","authEnabled":true,"aadAuthEnabled":true}"#,
+            400,
+            "auth_enabled and token_auth_enabled cannot both be true",
+        ),
         ("no json", 400, "JSON object"),
     ] {
         let got = plane.call(Method::POST, &format!("{V1}/services"), Some(OWNER), body).await;
@@ -416,7 +418,8 @@ async fn v2_endpoints_are_the_services_that_have_a_mode_there() {
 
     let listed = plane.post(&format!("{path}/iris/listKeys"), &json!({})).await;
     let old = listed.at("primaryKey");
-    let got = plane.post(&format!("{path}/iris/regenerateKeys"), &json!({ "keyType": "Primary", "keyValue": old })).await;
+    let got =
+        plane.post(&format!("{path}/iris/regenerateKeys"), &json!({ "keyType": "Primary", "keyValue": old })).await;
     assert_eq!((got.status, got.text.as_str()), (StatusCode::OK, ""));
     assert!(!plane.opens(&old));
 }

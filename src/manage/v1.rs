@@ -199,7 +199,8 @@ fn patch(service: &Service, body: &[u8]) -> Refused {
     let Ok(changes) = serde_json::from_slice::<Vec<Change>>(body) else {
         return Refused::bad_argument("want a JSON Patch (RFC 6902): a list of {op, path, value}");
     };
-    let last = |path: &str| changes.iter().rfind(|change| change.path == path).and_then(|change| change.value.as_bool());
+    let last =
+        |path: &str| changes.iter().rfind(|change| change.path == path).and_then(|change| change.value.as_bool());
     let (key, token) = (last("/authEnabled"), last("/aadAuthEnabled"));
     let auth = &service.settings.auth;
     match (key, token) {
@@ -210,7 +211,9 @@ fn patch(service: &Service, body: &[u8]) -> Refused {
         (None, None) => Refused::conflict("gateway.yaml owns this service; change it there"),
         (Some(_), _) | (_, Some(_)) => {
             let name = &service.settings.name;
-            Refused::conflict(format!("gateway.yaml owns how this service is called; change services.{name}.auth there"))
+            Refused::conflict(format!(
+                "gateway.yaml owns how this service is called; change services.{name}.auth there"
+            ))
         }
     }
 }

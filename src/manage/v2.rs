@@ -54,9 +54,8 @@ pub(super) async fn answer(manage: &Management, call: V2, asked: &Asked<'_>) -> 
 
 fn endpoint(manage: &Management, asked: &Asked<'_>) -> Result<Value, Refused> {
     let service = keys::service(asked.snapshot, asked)?;
-    body(manage, service, asked).ok_or_else(|| {
-        Refused::not_found("the service is public, which this API has no word for; the v1 API shows it")
-    })
+    body(manage, service, asked)
+        .ok_or_else(|| Refused::not_found("the service is public, which this API has no word for; the v1 API shows it"))
 }
 
 /// A service as azure-ai-ml reads it; `None` for a public one. `systemData` would have to be whole, so it is left out.

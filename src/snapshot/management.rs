@@ -36,6 +36,8 @@ impl Management {
     /// Whose key this is. Takes as long for a key that is nobody's as for any other.
     #[must_use]
     pub fn holder(&self, presented: &Digest) -> Option<&Operator> {
-        self.operators.iter().fold(None, |found, operator| if operator.digest == *presented { Some(operator) } else { found })
+        self.operators
+            .iter()
+            .fold(None, |found, operator| if operator.digest == *presented { Some(operator) } else { found })
     }
 }

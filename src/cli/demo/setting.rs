@@ -94,10 +94,7 @@ impl From<NotAName> for DemoError {
 
 impl Setting {
     /// Builds the stage and starts the gateway, which runs until `stop` ends. All of it lives on this runtime.
-    pub(super) async fn start(
-        options: Options,
-        stop: impl Future<Output = ()> + 'static,
-    ) -> Result<Self, DemoError> {
+    pub(super) async fn start(options: Options, stop: impl Future<Output = ()> + 'static) -> Result<Self, DemoError> {
         let state = State::open(options.state)?;
         let (scoring, at_scoring) = port().await?;
         let (face, at_face) = port().await?;
@@ -157,7 +154,8 @@ impl Stage {
         };
         let keys = ask("iris/listkeys").await?;
         let token = ask("iris-token/token").await?;
-        let vendor_key = (HeaderName::from_static("ocp-apim-subscription-key"), self.vendor.keys.primary.expose().as_str());
+        let vendor_key =
+            (HeaderName::from_static("ocp-apim-subscription-key"), self.vendor.keys.primary.expose().as_str());
         let loan = json!({
             "targetAzureResourceId": self.client.resource.as_str(),
             "featureFlags": ["Face.Identification"],

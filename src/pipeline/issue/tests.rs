@@ -45,7 +45,12 @@ async fn a_token_is_lent_to_a_known_resource_within_the_vendors_ceiling_and_no_f
         ("vendor", None, "no json".to_owned(), Some(Denied::IssueArgument)),
         // What the vendor holds itself is not what it may lend.
         ("vendor", None, body("/a/client", r#""Face.Verification""#), Some(Denied::IssueNotAllowed)),
-        ("vendor", None, body("/a/client", r#""Face.Identification","Face.Verification""#), Some(Denied::IssueNotAllowed)),
+        (
+            "vendor",
+            None,
+            body("/a/client", r#""Face.Identification","Face.Verification""#),
+            Some(Denied::IssueNotAllowed),
+        ),
         ("client", None, body("/a/client", identification), Some(Denied::IssueNotAllowed)),
         ("gone", None, body("/a/client", identification), Some(Denied::IssueNotAllowed)),
     ] {
