@@ -3,6 +3,7 @@
 //! Three forms, one direction: [`raw`] (what was written) → [`Config`] (what it means) → `Snapshot` (what
 //! a request reads). `config::raw` is the only place that names `serde_yaml`.
 
+mod management;
 mod meaning;
 mod overlap;
 mod positions;
@@ -31,6 +32,7 @@ use crate::model::path::PathTemplate;
 use crate::model::resource::ResourceId;
 
 pub use crate::model::path::PathAllowances;
+pub use management::{ManagementKey, Platform, Role};
 pub use problem::Problem;
 pub use raw::schema;
 
@@ -45,6 +47,10 @@ pub struct Config {
     pub store: Store,
     /// The workspace that the management API stands for, `/subscriptions/…/workspaces/<name>`.
     pub workspace: ResourceId,
+    /// Where clients reach the traffic plane, without a slash at its end; `None` is the first listener's own address.
+    pub public_url: Option<String>,
+    /// Who may manage this gateway; empty is one key of its own, made on first start.
+    pub management_keys: BTreeMap<Name, ManagementKey>,
     /// Every feature flag that rules, approvals and tokens may name. Azure's three are always among them.
     pub features: FeatureNames,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed.
@@ -377,6 +383,8 @@ pub struct Service {
     pub auth: Auth,
     /// Calls that need features; of the rules that fit a call, every one must be satisfied.
     pub feature_rules: Vec<FeatureRule>,
+    /// Where it runs, in the eyes of Azure's v1 SDK.
+    pub platform: Platform,
     /// Whose error bodies the callers read.
     pub dialect: Dialect,
     /// Whether `POST /sts/v1.0/issueLimitedAccessToken` is answered at this service's hosts.

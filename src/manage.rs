@@ -1,58 +1,302 @@
 //! The management plane: what operators and Azure's SDKs speak to.
+//!
+//! [`Management::answer`] is the story: find the row of the [`routes`] table, authenticate, hold the role against
+//! the row, read the body, do it. An error is written in the form that the clients of that API read, and is never
+//! a 500 for anything that a caller sent.
 
+mod auth;
+mod keys;
+mod operations;
+mod reply;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod v2;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
-use http::Response;
 use http::StatusCode;
 use http::header;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::request::Parts;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use http_body_util::LengthLimitError;
+use http_body_util::Limited;
 use serde_json::json;
+use tokio::time::Instant;
 
+use crate::config;
+use crate::manage::operations::Operations;
+use crate::manage::reply::Dialect;
+use crate::manage::reply::Refused;
+use crate::manage::reply::Reply;
+use crate::manage::routes::Access;
+use crate::manage::routes::Call;
+use crate::manage::routes::NotFound;
+use crate::model::host::Host;
+use crate::model::time::UnixSeconds;
+use crate::observe::audit;
+use crate::observe::ids::DECISION_ID;
+use crate::observe::ids::Ids;
+use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
+use crate::snapshot::management::Operator;
+use crate::store::Store;
+use crate::store::engine::Revision;
+
+/// Largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest wait for a request body.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest wait for a change of the store to be in force. It takes milliseconds.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Pause between two looks at the snapshot in force.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Answers on the management listener.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Management {
     live: Live,
+    store: Arc<Store>,
+    /// The first TCP listener of the traffic plane.
+    traffic: Mutex<Option<Traffic>>,
+    operations: Mutex<Operations>,
+    ids: Mutex<Ids>,
+    /// When this process began, ISO 8601: what SDKs are told of a service's creation, which nobody wrote down.
+    started: String,
+}
+
+/// Where clients come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// The address, a port 0 resolved.
+    pub address: SocketAddr,
+    /// Whether TLS is spoken there.
+    pub is_tls: bool,
+}
+
+/// A call whose caller may make it.
+struct Asked<'a> {
+    snapshot: &'a Snapshot,
+    /// `None` where everybody may call.
+    operator: Option<&'a Operator>,
+    /// What stands at `{name}`.
+    name: Option<&'a str>,
+    query: Option<&'a str>,
+    body: &'a [u8],
+    /// Scheme, host and port as the caller wrote them.
+    base: &'a str,
+    decision: &'a str,
+    now: UnixSeconds,
 }
 
 impl Management {
-    /// Answers from the snapshot in force.
+    /// Answers from the snapshot in force, and changes the store.
     #[must_use]
-    pub fn new(live: Live) -> Arc<Self> {
-        Arc::new(Self { live })
+    pub fn new(live: Live, store: Arc<Store>, now: UnixSeconds) -> Arc<Self> {
+        let started = i64::try_from(now.0).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
+        Arc::new(Self {
+            live,
+            store,
+            traffic: Mutex::default(),
+            operations: Mutex::default(),
+            ids: Mutex::default(),
+            started: started.unwrap_or_default().to_string(),
+        })
+    }
+
+    /// Says where clients come, for scoring URIs.
+    pub fn traffic_at(&self, traffic: Option<Traffic>) {
+        *locked(&self.traffic) = traffic;
     }
 
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/.well-known/jwks.json") => {
-                let mut response = Response::new(Full::from(self.live.load().own_keys.jwks().to_owned()));
-                let headers = response.headers_mut();
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
-                response
+    pub async fn answer<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+        &self,
+        request: Request<B>,
+    ) -> Reply {
+        let (head, body) = request.into_parts();
+        let decision = locked(&self.ids).next();
+        let told = self.call(&head, body, &decision.to_string()).await;
+        let mut reply = told.unwrap_or_else(|(refused, allow)| {
+            let mut reply = refused.reply(Dialect::of(head.uri.path()), &decision.to_string());
+            reply.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+            reply
+        });
+        let headers = reply.headers_mut();
+        headers.insert(DECISION_ID, decision.header_value());
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        reply
+    }
+
+    async fn call<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+        &self,
+        head: &Parts,
+        body: B,
+        decision: &str,
+    ) -> Result<Reply, (Refused, Option<HeaderValue>)> {
+        let found = routes::find(&head.method, head.uri.path()).map_err(unanswered)?;
+        let plain = |refused| (refused, None);
+        let snapshot = self.live.load();
+        let operator = match found.route.access {
+            Access::Anyone => None,
+            Access::From(_) => Some(auth::holder(&snapshot.management, &head.headers).map_err(plain)?),
+        };
+        if let Some(operator) = operator {
+            auth::covers(operator, found.route.access).map_err(|refused| {
+                let who = format_args!("management:{}", operator.name).to_string();
+                audit::note(audit::Act::Forbidden, &who, &head.uri.path(), &head.method, &decision);
+                plain(refused)
+            })?;
+        }
+        if found.workspace.as_ref().is_some_and(|workspace| *workspace != snapshot.management.workspace) {
+            return Err(plain(Refused::not_found("this gateway stands for another workspace")));
+        }
+        let base = base(head, &snapshot).map_err(plain)?;
+        let body = if head.method == Method::GET || head.method == Method::HEAD {
+            Bytes::new()
+        } else {
+            read(body).await.map_err(plain)?
+        };
+        let asked = Asked {
+            snapshot: &snapshot,
+            operator,
+            name: found.name.as_deref(),
+            query: head.uri.query(),
+            body: &body,
+            base: &base,
+            decision,
+            now: UnixSeconds::now(),
+        };
+        match found.route.call {
+            Call::Discovery => Ok(discovery(&asked)),
+            Call::Jwks => Ok(reply::public("application/jwk-set+json", snapshot.own_keys.jwks().to_owned())),
+            Call::OpenIdConfiguration => Ok(openid_configuration(&asked)),
+            Call::V1(call) => v1::answer(self, call, &asked).await.map_err(plain),
+            Call::V2(call) => v2::answer(self, call, &asked).await.map_err(plain),
+        }
+    }
+
+    fn operations(&self) -> MutexGuard<'_, Operations> {
+        locked(&self.operations)
+    }
+
+    /// Waits until the snapshot in force knows a change of the store: who is answered may rely on it.
+    async fn in_force(&self, revision: Revision) -> Result<(), Refused> {
+        let deadline = Instant::now() + IN_FORCE_WITHIN;
+        while self.live.load().store_revision < revision {
+            if Instant::now() >= deadline {
+                return Err(Refused::unavailable(
+                    "the change is stored, and not in force yet; the gateway's log says why",
+                ));
             }
-            (_, "/.well-known/jwks.json") => problem(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "want GET"),
-            _ => problem(StatusCode::NOT_FOUND, "NotFound", "nothing answers here"),
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Where clients score. A listener on every address is reached under the name that the caller used here.
+    fn scoring_uri(&self, service: &config::Service, asked: &Asked<'_>) -> String {
+        let name = &service.name;
+        let traffic = *locked(&self.traffic);
+        let base = match (&asked.snapshot.management.public_url, traffic) {
+            (Some(url), _) => url.clone(),
+            (None, None) => asked.base.to_owned(),
+            (None, Some(Traffic { address, is_tls })) => {
+                let scheme = if is_tls { "https" } else { "http" };
+                let written = asked.base.split_once("://").map_or("", |(_, host)| host);
+                let host = Host::read(written).ok().filter(|_| address.ip().is_unspecified());
+                match host {
+                    Some(host) => format!("{scheme}://{}:{}", host.as_str(), address.port()),
+                    None => format!("{scheme}://{address}"),
+                }
+            }
+        };
+        format!("{base}/api/v1/service/{name}/score")
+    }
+}
+
+/// A lock whose holder panicked is still a lock.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unanswered(why: NotFound) -> (Refused, Option<HeaderValue>) {
+    match why {
+        NotFound::Path => (Refused::not_found("nothing answers here"), None),
+        NotFound::Method(methods) => {
+            let listed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let message = format!("want {}", listed.join(" or "));
+            let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+            (refused, HeaderValue::try_from(listed.join(", ")).ok())
         }
     }
 }
 
-fn problem(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
+/// The URL that the caller came by, without a path.
+fn base(head: &Parts, snapshot: &Snapshot) -> Result<String, Refused> {
+    let line = head.headers.get(header::HOST).map(|line| line.to_str().unwrap_or_default());
+    let host = head.uri.authority().map(http::uri::Authority::as_str).or(line).unwrap_or_default();
+    Host::read(host).map_err(|not_one| Refused::bad_argument(format!("Host: {not_one}")))?;
+    let scheme = if snapshot.management.is_tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{host}"))
+}
+
+async fn read<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(body: B) -> Result<Bytes, Refused> {
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = "want a body of at most 64 KiB";
+            Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message))
+        }
+        Ok(Err(_broken)) => Err(Refused::bad_argument("the body is not framed as its headers say")),
+        Err(_elapsed) => {
+            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body did not arrive within 10 s"))
+        }
+    }
+}
+
+/// All six services of an Azure ML region are this gateway.
+fn discovery(asked: &Asked<'_>) -> Reply {
+    let base = asked.base;
     let document = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "error": { "code": code, "message": message },
+        "api": base,
+        "experimentation": base,
+        "history": base,
+        "hyperdrive": base,
+        "modelmanagement": base,
+        "studio": base,
     });
-    let mut response = Response::new(Full::from(document.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response
+    reply::json(StatusCode::OK, &document)
+}
+
+/// What a verifier needs of the gateway as an issuer; nobody logs in here.
+fn openid_configuration(asked: &Asked<'_>) -> Reply {
+    let tokens = &asked.snapshot.management.tokens;
+    let algorithm = match tokens.algorithm {
+        config::SigningAlgorithm::Es256 => "ES256",
+        config::SigningAlgorithm::EdDsa => "EdDSA",
+        config::SigningAlgorithm::Rs256 => "RS256",
+    };
+    let document = json!({
+        "issuer": tokens.issuer,
+        "jwks_uri": format!("{}/.well-known/jwks.json", asked.base),
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [algorithm],
+    });
+    reply::public("application/json", document.to_string())
 }

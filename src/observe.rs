@@ -4,6 +4,7 @@
 //! here takes one.
 
 pub mod access_log;
+pub mod audit;
 pub mod ids;
 pub mod logs;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! A request, from its head to the last byte of its answer.
 //!
-//! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, forward. A stage takes the
+//! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, forward; a request for a
+//! LimitedAccessToken is answered after authentication instead. A stage takes the
 //! proof of the stage before by value and returns its own, so that none can be left out.
 
 pub mod admit;
@@ -10,6 +11,7 @@ pub mod credential;
 pub mod find;
 pub mod forward;
 pub mod headers;
+pub mod issue;
 pub mod issuer_keys;
 pub mod judge;
 pub mod peer;
@@ -48,6 +50,7 @@ use crate::observe::metrics::ListenerMetrics;
 use crate::observe::record::Observer;
 use crate::observe::record::Record;
 use crate::pipeline::admit::Admitted;
+use crate::pipeline::issue::Issuing;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::judge::Judge;
 use crate::pipeline::judge::Tokens;
@@ -70,6 +73,15 @@ pub struct Gateway {
     issuer_keys: KeyRequests,
     draining: Arc<AtomicBool>,
     tasks: TaskTracker,
+}
+
+/// What a request that passed the checks is for.
+#[derive(Debug)]
+enum Passed {
+    /// An upstream; and whether the peer is a proxy that is believed.
+    Forward(Admitted, bool),
+    /// A LimitedAccessToken.
+    Issue(Issuing),
 }
 
 /// Why the checks of a request have stopped.
@@ -134,16 +146,24 @@ impl Gateway {
         let mut service = None;
         let mut allow = None;
         let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
-            Ok((admitted, trusts_peer)) => forward::send(self, admitted, peer, trusts_peer, head, body, record).await,
+            Ok(Passed::Forward(admitted, trusts_peer)) => {
+                let sent = forward::send(self, admitted, peer, trusts_peer, head, body, record).await;
+                sent.map_err(|(refusal, record)| (refusal, None, record))
+            }
+            Ok(Passed::Issue(issuing)) => {
+                let issued = issue::answer(&issuing, head.uri.query(), body, record).await;
+                issued.map_err(|(why, record)| (why.refusal, why.detail, record))
+            }
             Err(refusal) => {
                 if refusal.row().status == StatusCode::METHOD_NOT_ALLOWED {
                     allow = find::allow(self.live.borrow_mut().load(), &head);
                 }
-                Err((refusal, record))
+                Err((refusal, None, record))
             }
         };
-        let mut response =
-            answer.unwrap_or_else(|(refusal, record)| refuse(refusal, service.as_deref(), reader, record));
+        let mut response = answer.unwrap_or_else(|(refusal, detail, record)| {
+            refuse(refusal, detail.as_deref(), service.as_deref(), reader, record)
+        });
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }
@@ -162,9 +182,9 @@ impl Gateway {
         body: &SizeHint,
         record: &mut Record,
         found: &mut Option<Arc<Service>>,
-    ) -> Result<(Admitted, bool), Refusal> {
+    ) -> Result<Passed, Refusal> {
         let (issuer, otherwise) = match self.check(peer, head, body, record, found) {
-            Ok(admitted) => return Ok(admitted),
+            Ok(passed) => return Ok(passed),
             Err(Halt::Refused(refusal)) => return Err(refusal),
             Err(Halt::KeysWanted { issuer, otherwise }) => (issuer, otherwise),
         };
@@ -182,7 +202,7 @@ impl Gateway {
         body: &SizeHint,
         record: &mut Record,
         found: &mut Option<Arc<Service>>,
-    ) -> Result<(Admitted, bool), Halt> {
+    ) -> Result<Passed, Halt> {
         let snapshot: Arc<Snapshot> = Arc::clone(self.live.borrow_mut().load());
         let judge =
             Judge { snapshot: &snapshot, now: UnixSeconds::now(), tokens: &self.tokens, metrics: self.metrics() };
@@ -190,16 +210,20 @@ impl Gateway {
         let trusts_peer = trusts(&snapshot, peer, head, record);
 
         let routed = find::service(&snapshot, head)?;
+        let is_issuing = issue::is_asked(&routed, head);
         if found.replace(Arc::clone(routed.service())).is_none() {
             record.service(&routed.service().metrics);
         }
         let known = authenticate::check(&judge, routed, head)?;
         record.principal(known.principal());
+        if is_issuing {
+            return Ok(Passed::Issue(issue::admit(&snapshot, known)?));
+        }
         let allowed = authorize::check(&judge, known, head)?;
         if let Some(lent) = allowed.lent() {
             record.limited_token(Arc::clone(&lent.id), lent.isv.as_str().into());
         }
-        Ok((admit::admit(&snapshot, &allowed, head, body)?, trusts_peer))
+        Ok(Passed::Forward(admit::admit(&snapshot, &allowed, head, body)?, trusts_peer))
     }
 
     /// What is due now and then: the access log is written out, idle connections are closed.
@@ -247,10 +271,16 @@ fn trusts(snapshot: &Snapshot, peer: &Peer, head: &Parts, record: &mut Record) -
     true
 }
 
-fn refuse(refusal: Refusal, service: Option<&Service>, reader: Reader, mut record: Record) -> Response<AnswerBody> {
+fn refuse(
+    refusal: Refusal,
+    detail: Option<&str>,
+    service: Option<&Service>,
+    reader: Reader,
+    mut record: Record,
+) -> Response<AnswerBody> {
     record.refused(refusal);
     let request_id = record.request_id();
-    let context = Context { service, reader, decision: record.decision_id(), request_id: &request_id };
+    let context = Context { service, reader, decision: record.decision_id(), request_id: &request_id, detail };
     let (head, text) = refuse::answer(refusal, &context).into_parts();
     if reader == Reader::HeadOnly || text.is_empty() {
         record.complete();

@@ -5,6 +5,7 @@
 
 pub mod fetch;
 pub mod issuers;
+pub mod management_key;
 pub mod read;
 pub mod secret;
 pub mod watch;
@@ -96,6 +97,14 @@ pub enum ReloadError {
         /// What it said.
         source: ChangeError,
     },
+    /// The management key of a gateway that is given none could not be made.
+    #[error("the management key {} could not be made", path.display())]
+    ManagementKey {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// There is no snapshot to be made.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -115,7 +124,9 @@ impl ReloadError {
             Self::Unreadable(_) => ReloadStage::Read,
             Self::NotText(_) => ReloadStage::Parse,
             Self::Invalid { .. } => ReloadStage::Check,
-            Self::Unloadable(_) | Self::Store { .. } | Self::Compile(_) => ReloadStage::Compile,
+            Self::Unloadable(_) | Self::Store { .. } | Self::ManagementKey { .. } | Self::Compile(_) => {
+                ReloadStage::Compile
+            }
         }
     }
 }
@@ -162,6 +173,7 @@ impl Reloader {
     ) -> Result<(Self, Live), ReloadError> {
         let mut state = state;
         ensure_keys(&config, &store, &mut state).await?;
+        ensure_management_key(&config)?;
         let (inputs, problems) = read::read(&config, &Inputs::default(), &Fetched::default());
         let Compiled { snapshot, problems: unusable } = compile::compile(Sources {
             config: &config,
@@ -225,14 +237,15 @@ impl Reloader {
             Cause::Start | Cause::FileChanged | Cause::Hangup => Arc::new(read_config(&self.path)?),
         };
         ensure_keys(&config, &self.store, &mut self.state).await?;
+        ensure_management_key(&config)?;
         let (inputs, unread) = read::read(&config, &self.inputs, &self.fetched);
         let mut problems: Vec<String> = unread.iter().map(ToString::to_string).collect();
-        let nothing_new = config == self.config && inputs == self.inputs;
-        if nothing_new && cause != Cause::StoreChanged {
+        let previous = self.publisher.current();
+        let same_store = self.state.revision == previous.store_revision;
+        if config == self.config && inputs == self.inputs && same_store {
             self.tell(problems);
             return Ok(None);
         }
-        let previous = self.publisher.current();
         let Compiled { snapshot, problems: unusable } = compile::compile(Sources {
             config: &config,
             inputs: &inputs,
@@ -313,6 +326,10 @@ async fn ensure_keys(config: &Config, store: &Store, state: &mut State) -> Resul
         Err(error) => tracing::warn!(%error, "the store could not be read again"),
     }
     Ok(())
+}
+
+fn ensure_management_key(config: &Config) -> Result<(), ReloadError> {
+    management_key::ensure(config).map_err(|(path, source)| ReloadError::ManagementKey { path, source })
 }
 
 fn names<'n>(names: impl Iterator<Item = &'n Name>) -> HashSet<Name> {

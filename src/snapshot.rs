@@ -7,10 +7,13 @@ pub mod inputs;
 pub mod keys;
 pub mod listen;
 pub mod live;
+pub mod management;
 pub mod methods;
 pub mod routes;
 pub mod service;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,9 +26,11 @@ use crate::model::name::Name;
 use crate::model::path::PathAllowances;
 use crate::model::resource::ResourceId;
 use crate::snapshot::keys::KeyTable;
+use crate::snapshot::management::Management;
 use crate::snapshot::routes::RouteTable;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::Service;
+use crate::store::engine::Revision;
 use crate::tokens::limited::LimitedVerifier;
 use crate::tokens::own_keys::OwnKeys;
 use crate::tokens::revocation::Revocations;
@@ -35,6 +40,8 @@ use crate::tokens::revocation::Revocations;
 pub struct Snapshot {
     /// Its number: one more than that of the snapshot before.
     pub generation: u64,
+    /// The revision of the store that it was made from.
+    pub store_revision: Revision,
     /// From host, path and method to a service's number.
     pub routes: Arc<RouteTable>,
     /// The services, by number.
@@ -49,6 +56,8 @@ pub struct Snapshot {
     pub limited: Arc<LimitedVerifier>,
     /// The gateway's own signing keys.
     pub own_keys: Arc<OwnKeys>,
+    /// What the management plane reads besides.
+    pub management: Management,
     /// What has been cut off.
     pub revocations: Revocations,
     /// Which requests the access log has a line for.

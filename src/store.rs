@@ -36,7 +36,7 @@ pub mod slots;
 pub mod state;
 pub mod sweep;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// An open store.
 #[derive(Debug)]

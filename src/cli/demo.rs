@@ -8,6 +8,7 @@ pub mod events;
 mod exchange;
 pub mod face;
 pub mod model;
+mod operator;
 pub mod scoring;
 mod setting;
 mod story;
@@ -57,13 +58,15 @@ pub(super) fn demo(options: Options) -> ExitCode {
     };
     runtime.block_on(async {
         let is_json = options.json;
-        let stop = told_to_stop();
-        let (setting, process) = match Setting::build(options).await {
-            Ok(built) => built,
+        let setting = match Setting::start(options, told_to_stop()).await {
+            Ok(setting) => setting,
             Err(error) => return fail(&error),
         };
         print(&if is_json { setting.props.json() } else { setting.props.story() });
-        process.run(stop).await;
-        ExitCode::SUCCESS
+        let Setting { running, .. } = setting;
+        match running.await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        }
     })
 }

@@ -9,6 +9,7 @@ mod headers;
 mod issuers;
 mod keys;
 mod listeners;
+mod management;
 mod matches;
 mod process;
 mod services;
@@ -93,6 +94,9 @@ impl Reader {
         let listeners = self.listeners(&file.listeners, &root.field("listeners"));
         let store = self.store(&file.store.clone().unwrap_or_default(), &root.field("store"));
         let workspace = self.workspace(file.workspace.as_deref(), &root.field("workspace"));
+        let public_url = self.public_url(file.public_url.as_deref(), &root.field("public_url"));
+        let keys_at = root.field("management_keys");
+        let management_keys = self.named(file.management_keys.as_ref(), &keys_at, Self::management_key);
         let trusted_proxies = self.networks(file.trusted_proxies.as_deref(), &root.field("trusted_proxies"));
         let shutdown = self.shutdown(&file.shutdown.clone().unwrap_or_default(), &root.field("shutdown"));
         let reload = self.reload(&file.reload.clone().unwrap_or_default(), &root.field("reload"));
@@ -109,6 +113,8 @@ impl Reader {
             workers: file.workers.and_then(|workers| NonZeroUsize::new(workers.into())),
             store: store?,
             workspace: workspace?,
+            public_url: public_url?,
+            management_keys,
             features: self.features.clone().ok_or(Noted)?,
             trusted_proxies: trusted_proxies?,
             access_log: process::access_log(file.access_log.as_ref()),

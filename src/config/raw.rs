@@ -6,6 +6,7 @@
 mod accounts;
 mod issuers;
 mod listeners;
+mod management;
 mod process;
 mod services;
 mod upstreams;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub use accounts::{Account, NoneWord, ServiceSlots, SlotRef, Slots};
 pub use issuers::{Algorithm, Issuer, IssuerKeys};
 pub use listeners::{HealthListener, Listener, Listeners, ServerTls};
+pub use management::{ManagementKey, Platform, Role};
 pub use process::{AccessLog, AccessLogOptions, OffWord, OwnTokens, Reload, Shutdown, SigningAlgorithm, Store};
 pub use services::{
     AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
@@ -47,6 +49,12 @@ pub struct File {
     /// The workspace that the management API stands for, `/subscriptions/…/workspaces/<name>`. Default: workspace
     /// `scoregate` in resource group `scoregate` of the subscription that is all zeros.
     pub workspace: Option<String>,
+    /// Where clients reach the traffic plane, such as `https://models.example.com`: scoring URIs begin with it.
+    /// Default: the address of the first traffic listener.
+    pub public_url: Option<String>,
+    /// Keys that open the management API, by name. Default: one key with the role `owner`, made on first start in the
+    /// file `management.key` of the store's directory.
+    pub management_keys: Option<BTreeMap<String, ManagementKey>>,
     /// Feature flags besides Azure's `Face.Identification`, `Face.Verification` and `LimitedAccess.HighRisk`, which are
     /// always known. At most 64 in all. Default: none.
     pub features: Option<Vec<String>>,

@@ -147,6 +147,10 @@ refusals! {
         LimitedTokenExpired => "limited_token_expired", UNAUTHORIZED, Unauthenticated, Exactly, "The LimitedAccessToken is not valid any longer.";
         /// The LimitedAccessToken was issued for another resource than the caller's.
         LimitedTokenResource => "limited_token_resource", FORBIDDEN, PermissionDenied, Exactly, "The LimitedAccessToken was issued for another resource.";
+        /// What was asked of `issueLimitedAccessToken` cannot be read, or names what is not known.
+        IssueArgument => "issue_argument", BAD_REQUEST, InvalidArgument, Exactly, "The request for a LimitedAccessToken is malformed.";
+        /// The caller is no account, or its ceiling does not hold all the features that it asked for.
+        IssueNotAllowed => "issue_not_allowed", FORBIDDEN, PermissionDenied, Exactly, "The caller may not issue a LimitedAccessToken for all of these features.";
     }
 }
 

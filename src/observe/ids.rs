@@ -12,6 +12,9 @@ use http::HeaderValue;
 /// The header in which a client names its request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The header that names the decision, as the access log and the audit events do.
+pub const DECISION_ID: HeaderName = HeaderName::from_static("x-scoregate-decision-id");
+
 /// Longest request identifier that is taken over from a client, in bytes. A UUID has 36.
 const LONGEST_REQUEST_ID: usize = 128;
 

@@ -16,13 +16,11 @@ use crate::model::refusal::Denied;
 use crate::model::refusal::Refusal;
 use crate::model::refusal::Row;
 use crate::model::refusal::Shown;
+use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Id;
 use crate::observe::ids::REQUEST_ID;
 use crate::snapshot::service::Auth;
 use crate::snapshot::service::Service;
-
-/// The header that names the decision, as the access log does.
-pub const DECISION_ID: HeaderName = HeaderName::from_static("x-scoregate-decision-id");
 
 /// Azure's clients read an error's code from here before they read the body.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -66,12 +64,15 @@ pub struct Context<'a> {
     pub decision: Id,
     /// The request's name.
     pub request_id: &'a HeaderValue,
+    /// What the caller learns beyond the row's own text.
+    pub detail: Option<&'a str>,
 }
 
 /// Writes the answer.
 pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
     let row = refusal.row();
     let (code, message) = wording(refusal, row, context.service);
+    let message = context.detail.map_or(message, str::to_owned);
     let mut response = match context.reader {
         Reader::Grpc => grpc(row, &message),
         Reader::Http | Reader::HeadOnly => http(refusal, row, &code, &message, context),
@@ -158,6 +159,9 @@ const FACE_UNSUPPORTED: &str = "Feature is not supported, missing approval for o
 /// The code and the text that this caller learns: Azure's own where they are public.
 fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (String, String) {
     let own = |code: &str, message: &str| (code.to_owned(), message.to_owned());
+    if refusal == Denied::IssueArgument.into() {
+        return own("BadArgument", row.message);
+    }
     let Some(service) = service else { return own(row.code, row.message) };
     let about_credentials = row.status == StatusCode::UNAUTHORIZED && !is_about_limited_token(refusal);
     match (service.settings.dialect, &service.auth) {

@@ -11,9 +11,11 @@ use crate::config::Auth;
 use crate::config::Config;
 use crate::config::IssuerKeys;
 use crate::config::Listener;
+use crate::config::ManagementKey;
 use crate::config::SecretRef;
 use crate::config::Slots;
 use crate::model::name::Name;
+use crate::reload::management_key;
 use crate::reload::secret;
 use crate::reload::secret::BadSecret;
 use crate::snapshot::inputs::Inputs;
@@ -75,6 +77,9 @@ pub fn read(config: &Config, before: &Inputs, fetched: &Fetched) -> (Inputs, Vec
     for issuer in config.issuers.values() {
         reading.issuer(&issuer.name, &issuer.keys);
     }
+    for key in management_keys(config) {
+        reading.management_key(&key);
+    }
     for (at, path) in pem_paths(config) {
         reading.file(at, path);
     }
@@ -99,6 +104,11 @@ pub fn watched_directories(config: &Config) -> BTreeSet<PathBuf> {
             IssuerKeys::Url(_) | IssuerKeys::Discovery(_) | IssuerKeys::Secret(_) => {}
         }
     }
+    for key in config.management_keys.values() {
+        if let SecretRef::File(path) = &key.key {
+            parent_of(path);
+        }
+    }
     let of_services = config.services.values().filter_map(|service| match &service.auth {
         Auth::Key(key) => key.slots.as_ref(),
         Auth::Token(_) | Auth::Public { .. } => None,
@@ -119,6 +129,14 @@ pub fn watched_directories(config: &Config) -> BTreeSet<PathBuf> {
     }
     watched.append(&mut directories);
     watched
+}
+
+/// The keys of the management plane; where none is configured, the gateway's own, once that was made.
+fn management_keys(config: &Config) -> Vec<ManagementKey> {
+    if config.management_keys.is_empty() {
+        return management_key::own(config).filter(|(_, path)| path.exists()).map(|(key, _)| key).into_iter().collect();
+    }
+    config.management_keys.values().cloned().collect()
 }
 
 fn pem_paths(config: &Config) -> impl Iterator<Item = (String, &Path)> {
@@ -179,6 +197,18 @@ impl Reading<'_> {
                 let last_good = self.before.issuers.get(name).filter(|loaded| loaded.from == *keys).cloned();
                 self.missed(format!("issuers.{name}"), source, last_good.is_some());
                 self.inputs.issuers.extend(last_good.map(|loaded| (name.clone(), loaded)));
+            }
+        }
+    }
+
+    fn management_key(&mut self, key: &ManagementKey) {
+        let at = format!("management_keys.{}", key.name);
+        match secret::read_key(&key.key, "the management key") {
+            Ok(digest) => drop(self.inputs.management_keys.insert(key.name.clone(), digest)),
+            Err(source) => {
+                let last_good = self.before.management_keys.get(&key.name).copied();
+                self.missed(at, source, last_good.is_some());
+                self.inputs.management_keys.extend(last_good.map(|digest| (key.name.clone(), digest)));
             }
         }
     }

@@ -140,13 +140,22 @@ fn read_directory(directory: &Path) -> Result<Vec<SlotKey>, BadSecret> {
     if keys.is_empty() { Err(BadSecret::NoSlots(directory.to_owned())) } else { Ok(keys) }
 }
 
-fn key_of(slot: Slot, reference: &SlotRef) -> Result<SlotKey, BadSecret> {
-    let key = read(&reference.key)?;
+/// Reads a key, and keeps its digest only.
+///
+/// # Errors
+/// [`BadSecret`]; a text that cannot be a key is one, called `what` there.
+pub fn read_key(reference: &SecretRef, what: &str) -> Result<Digest, BadSecret> {
+    let key = read(reference)?;
     let length_fits = (MIN_KEY_CHARACTERS..=MAX_KEY_CHARACTERS).contains(&key.expose().len());
     if !length_fits || !key.expose().iter().all(|byte| byte.is_ascii_graphic() && *byte != b',') {
-        return Err(BadSecret::NotAKey(format!("the {slot} slot")));
+        return Err(BadSecret::NotAKey(what.to_owned()));
     }
-    Ok(SlotKey { slot, digest: Digest::of(key.expose()), expires: reference.expires })
+    Ok(Digest::of(key.expose()))
+}
+
+fn key_of(slot: Slot, reference: &SlotRef) -> Result<SlotKey, BadSecret> {
+    let digest = read_key(&reference.key, &format!("the {slot} slot"))?;
+    Ok(SlotKey { slot, digest, expires: reference.expires })
 }
 
 #[cfg(test)]

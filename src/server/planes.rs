@@ -12,6 +12,7 @@ use crate::config::Listener;
 use crate::config::Listeners;
 use crate::health::Health;
 use crate::manage::Management;
+use crate::manage::Traffic;
 use crate::model::name::Name;
 use crate::server::plane;
 use crate::server::plane::TlsSource;
@@ -109,6 +110,11 @@ impl Planes {
             };
             self.listening.insert(plane, Listens { wanted, at: address, task });
         }
+    }
+
+    /// Tells the management plane where clients come.
+    pub fn traffic_at(&self, traffic: Option<Traffic>) {
+        self.management.traffic_at(traffic);
     }
 
     /// Where a plane listens, a port 0 resolved.

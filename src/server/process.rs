@@ -19,6 +19,7 @@ use crate::config::Address;
 use crate::config::Config;
 use crate::health::Health;
 use crate::manage::Management;
+use crate::manage::Traffic;
 use crate::model::time::UnixSeconds;
 use crate::observe::access_log::AccessLogWriter;
 use crate::observe::access_log::LastLines;
@@ -152,7 +153,11 @@ impl Process {
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
         let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
         let mut process = Self {
-            planes: Planes::new(live.clone(), health.clone(), Management::new(live)),
+            planes: Planes::new(
+                live.clone(),
+                health.clone(),
+                Management::new(live, Arc::clone(&store), UnixSeconds::now()),
+            ),
             issuers: Issuers::new(new_keys_sender, standing),
             directories: DirectoryWatch::start(cause),
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },
@@ -271,10 +276,19 @@ impl Process {
     fn adopt(&mut self, prepared: Prepared, config: &Config) {
         self.fleet.adopt(prepared.traffic);
         self.planes.adopt(prepared.planes);
+        self.planes.traffic_at(self.traffic(config));
         self.issuers.follow(config, &self.metrics);
         let mut directories = watched_directories(config);
         directories.insert(directory_of(&self.path));
         self.directories.watch(directories);
+    }
+
+    /// The first TCP listener of the traffic plane.
+    fn traffic(&self, config: &Config) -> Option<Traffic> {
+        config.listeners.traffic.iter().find_map(|listener| match self.fleet.address(&listener.name)? {
+            Address::Tcp(address) => Some(Traffic { address: *address, is_tls: listener.tls.is_some() }),
+            Address::Unix(_) => None,
+        })
     }
 
     /// Follows the store. What a watch could not tell is read again.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::Config;
+use crate::config::PathMatch;
+use crate::config::Role;
 use crate::config::Slots;
 use crate::config::TokenIssuer;
 use crate::model::digest::Digest;
@@ -16,6 +18,7 @@ use crate::model::feature::FeatureNames;
 use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
+use crate::model::path::PathTemplate;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Scheme;
@@ -28,6 +31,8 @@ use crate::snapshot::keys::KeyOwner;
 use crate::snapshot::keys::KeyRecord;
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::listen;
+use crate::snapshot::management::Management;
+use crate::snapshot::management::Operator;
 use crate::snapshot::routes::RouteTable;
 use crate::snapshot::routes::SameMatch;
 use crate::snapshot::service;
@@ -51,6 +56,9 @@ use crate::tokens::revocation::TokenId;
 use crate::tokens::signing::BadSigningKey;
 use crate::tokens::signing::SigningKey;
 use crate::tokens::verify::ServiceVerifier;
+
+/// Where LimitedAccessTokens are issued.
+pub const ISSUE_PATH: &str = "/sts/v1.0/issueLimitedAccessToken";
 
 /// What a snapshot is made from.
 #[derive(Debug, Clone, Copy)]
@@ -120,18 +128,22 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         }
         services.push(Arc::new(service));
     }
+    let issuing = issuing_matches(config);
     let matches = services
         .iter()
         .enumerate()
         .flat_map(|(index, service)| service.settings.matches.iter().map(move |entry| (entry, index)));
+    let keys = keys(config, sources, &accounts)?;
     let snapshot = Snapshot {
+        store_revision: state.revision,
         generation: previous.map_or(1, |previous| previous.generation + 1),
-        routes: Arc::new(RouteTable::build(matches)?),
-        keys: keys(config, sources, &accounts)?,
+        routes: Arc::new(RouteTable::build(matches.chain(issuing.iter().map(|(entry, index)| (entry, *index))))?),
         path_allowances: union(config.services.values().map(|service| service.path_allows)),
         features: config.features.clone(),
         limited: limited(config, &own_keys, previous),
         own_keys,
+        management: management(config, inputs, &keys, &mut problems),
+        keys,
         revocations: revocations(state, now),
         access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
@@ -337,6 +349,42 @@ fn place(index: u32) -> usize {
 
 fn named(name: Option<&Name>, kind: &str, record: KeyRecord) -> String {
     format!("{kind}.{} ({})", name.map_or("?", Name::as_str), record.slot)
+}
+
+/// What the management plane reads. A key of it that opens a service as well would be one secret with two meanings.
+fn management(config: &Config, inputs: &Inputs, keys: &KeyTable, problems: &mut Vec<String>) -> Management {
+    let mut operators: Vec<Operator> = Vec::with_capacity(inputs.management_keys.len());
+    for (name, digest) in &inputs.management_keys {
+        let role = config.management_keys.get(name).map_or(Role::Owner, |key| key.role);
+        if keys.get(digest).is_some() || operators.iter().any(|other| other.digest == *digest) {
+            problems.push(format!("management_keys.{name}: the same key opens something else already"));
+        } else {
+            operators.push(Operator { name: name.clone(), role, digest: *digest });
+        }
+    }
+    Management {
+        operators,
+        workspace: config.workspace.clone(),
+        public_url: config.public_url.clone(),
+        tokens: config.tokens.clone(),
+        is_tls: config.listeners.management.as_ref().is_some_and(|listener| listener.tls.is_some()),
+    }
+}
+
+/// Where LimitedAccessTokens are issued: at every host of the services that say so.
+fn issuing_matches(config: &Config) -> Vec<(config::Match, usize)> {
+    let Ok(path) = PathTemplate::parse(ISSUE_PATH) else { return Vec::new() };
+    let mut matches: Vec<(config::Match, usize)> = Vec::new();
+    for (index, service) in config.services.values().enumerate().filter(|(_, it)| it.issues_limited_access_tokens) {
+        for written in &service.matches {
+            let path = PathMatch::Template(path.clone());
+            let entry = config::Match { host: written.host.clone(), path, methods: vec![http::Method::POST] };
+            if !matches.iter().any(|(other, _)| *other == entry) && !service.matches.contains(&entry) {
+                matches.push((entry, index));
+            }
+        }
+    }
+    matches
 }
 
 fn limited(config: &Config, own: &OwnKeys, previous: Option<&Snapshot>) -> Arc<LimitedVerifier> {

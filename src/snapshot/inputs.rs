@@ -47,6 +47,8 @@ pub struct LoadedIssuer {
 pub struct Inputs {
     /// Keys by owner.
     pub slots: BTreeMap<Owner, LoadedSlots>,
+    /// SHA-256 of each management key.
+    pub management_keys: BTreeMap<Name, Digest>,
     /// PEM files.
     pub files: Files,
     /// Keys of foreign issuers.

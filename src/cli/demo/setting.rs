@@ -5,41 +5,57 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::cli::demo::Options;
 use crate::cli::demo::face;
+use crate::cli::demo::operator::Unanswered;
+use crate::cli::demo::operator::member;
+use crate::cli::demo::operator::post;
 use crate::cli::demo::scoring;
 use crate::cli::demo::story::Account;
 use crate::cli::demo::story::Props;
 use crate::config::Address;
-use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
 use crate::model::name::NotAName;
 use crate::model::resource::ResourceId;
-use crate::model::time::UnixSeconds;
+use crate::model::secret::Secret;
+use crate::reload::management_key;
 use crate::server::process::Process;
 use crate::server::process::StartError;
+use crate::snapshot::compile::ISSUE_PATH;
 use crate::store::change::ChangeError;
 use crate::store::record_key::Owner;
 use crate::store::slots::Keys;
-use crate::tokens::issue::issue_service_token;
-use crate::tokens::limited::LimitedLifetime;
-use crate::tokens::limited::Loan;
-use crate::tokens::limited::issue_limited_token;
-use crate::tokens::signing::SigningFailed;
 
 const WORKSPACE: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo/providers/Microsoft.MachineLearningServices/workspaces/demo";
 const VENDOR: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo/providers/Microsoft.CognitiveServices/accounts/door-software";
 const CLIENT: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo/providers/Microsoft.CognitiveServices/accounts/door-maker";
 
-/// Everything of the demonstration but the gateway itself. Ends with it.
+/// The demonstration, running: the gateway on this runtime, and what the story is told with.
 #[derive(Debug)]
 pub(super) struct Setting {
     /// What the story is told with.
     pub(super) props: Props,
+    /// Ends when the gateway has been told to stop, and has.
+    pub(super) running: JoinHandle<()>,
     /// Removed at the end where nobody asked to keep it.
     _state: State,
+}
+
+/// A gateway that has started.
+struct Stage {
+    traffic: SocketAddr,
+    management: SocketAddr,
+    health: SocketAddr,
+    management_key: Secret<String>,
+    vendor: Account,
+    client: Account,
+    configuration: PathBuf,
 }
 
 /// Why there is no demonstration.
@@ -62,9 +78,9 @@ pub(super) enum DemoError {
     /// A key.
     #[error("the keys could not be read")]
     Keys(#[from] ChangeError),
-    /// A token.
-    #[error("a token could not be issued")]
-    Token(#[from] SigningFailed),
+    /// The gateway, when it was asked for keys and tokens.
+    #[error("the gateway could not be asked for the keys and tokens of the story")]
+    Unanswered(#[from] Unanswered),
     /// A name of the demonstration's own is none, or stands for nothing.
     #[error("the demonstration's own configuration does not fit the gateway")]
     Unfit,
@@ -77,8 +93,8 @@ impl From<NotAName> for DemoError {
 }
 
 impl Setting {
-    /// Builds the stage. The upstream servers live on this runtime.
-    pub(super) async fn build(options: Options) -> Result<(Self, Process), DemoError> {
+    /// Builds the stage and starts the gateway, which runs until `stop` ends. All of it lives on this runtime.
+    pub(super) async fn start(options: Options, stop: impl Future<Output = ()> + 'static) -> Result<Self, DemoError> {
         let state = State::open(options.state)?;
         let (scoring, at_scoring) = port().await?;
         let (face, at_face) = port().await?;
@@ -86,11 +102,14 @@ impl Setting {
         drop(tokio::spawn(face::serve(face)));
         let file = state.path().join("gateway.yaml");
         let listen = [options.traffic, options.management, options.health];
-        let text = configuration(listen, at_scoring, at_face, &state.path().join("store"));
+        let store = state.path().join("store");
+        let text = configuration(listen, at_scoring, at_face, &store);
         std::fs::write(&file, text).map_err(|source| DemoError::State { path: file.clone(), source })?;
         let process = Process::start(file.clone()).await?;
-        let props = props(&process, file).await?;
-        Ok((Self { props, _state: state }, process))
+        let stage = stage(&process, file, &store).await?;
+        let running = tokio::task::spawn_local(process.run(stop));
+        let props = stage.props().await?;
+        Ok(Self { props, running, _state: state })
     }
 }
 
@@ -100,53 +119,63 @@ async fn port() -> Result<(TcpListener, SocketAddr), DemoError> {
     Ok((listener, address))
 }
 
-/// What the story needs to know of a gateway that runs. The tokens are issued here, as the gateway itself would.
-async fn props(process: &Process, configuration: PathBuf) -> Result<Props, DemoError> {
-    let keys = async |owner: Owner| -> Result<Keys, DemoError> { Ok(process.store().list(&owner).await?) };
+/// Where the gateway listens, and what only its state directory tells: the management key and the accounts' keys.
+async fn stage(process: &Process, configuration: PathBuf, store: &Path) -> Result<Stage, DemoError> {
     let addresses = process.addresses();
-    let url = |address: Option<&Address>| match address {
-        Some(Address::Tcp(address)) => Ok(format!("http://{address}")),
+    let tcp = |address: Option<&Address>| match address {
+        Some(Address::Tcp(address)) => Ok(*address),
         Some(Address::Unix(_)) | None => Err(DemoError::Unfit),
     };
-    let (snapshot, config) = (process.snapshot(), process.config());
-    let (vendor_name, client_name) = (Name::parse("door-software")?, Name::parse("door-maker")?);
-    let vendor = snapshot.account_named(&vendor_name).ok_or(DemoError::Unfit)?;
-    let client = snapshot.account_named(&client_name).ok_or(DemoError::Unfit)?;
-    let signer = snapshot.own_keys.newest();
-    let now = UnixSeconds::now();
-    let lifetime = config.tokens.lifetime;
-    let issuer = &config.tokens.issuer;
-    let token = issue_service_token(signer, issuer, "iris-token", "demo", lifetime, now)?;
-    let management = issue_service_token(signer, issuer, "urn:scoregate:management", "demo", lifetime, now)?;
-    let loan = Loan {
-        isv: &vendor.name,
-        isv_resource: &vendor.resource,
-        target: &client.resource,
-        flags: flag(&snapshot.features, "Face.Identification"),
-        lifetime: LimitedLifetime::DEFAULT,
+    let account = async |name: &str, resource: &str| -> Result<Account, DemoError> {
+        let keys = process.store().list(&Owner::Account(Name::parse(name)?)).await?;
+        let resource = ResourceId::parse(resource).map_err(|_not_one| DemoError::Unfit)?;
+        Ok(Account { keys, resource })
     };
-    let limited = issue_limited_token(signer, issuer, &loan, &snapshot.features, now)?;
-    Ok(Props {
-        traffic: url(addresses.traffic.first())?,
-        management: url(addresses.management.as_ref())?,
-        health: url(addresses.health.as_ref())?,
-        workspace: WORKSPACE.to_owned(),
-        management_token: management.jwt,
-        key_service: keys(Owner::Service(Name::parse("iris")?)).await?,
-        token: token.jwt,
-        vendor: Account { keys: keys(Owner::Account(vendor_name)).await?, resource: resource(VENDOR)? },
-        client: Account { keys: keys(Owner::Account(client_name)).await?, resource: resource(CLIENT)? },
-        limited_access_token: limited.jwt,
+    let key_file = store.join(management_key::FILE);
+    let key = std::fs::read_to_string(&key_file).map_err(|source| DemoError::State { path: key_file, source })?;
+    Ok(Stage {
+        traffic: tcp(addresses.traffic.first())?,
+        management: tcp(addresses.management.as_ref())?,
+        health: tcp(addresses.health.as_ref())?,
+        management_key: Secret::new(key.trim_end().to_owned()),
+        vendor: account("door-software", VENDOR).await?,
+        client: account("door-maker", CLIENT).await?,
         configuration,
     })
 }
 
-fn resource(text: &str) -> Result<ResourceId, DemoError> {
-    ResourceId::parse(text).map_err(|_not_one| DemoError::Unfit)
-}
-
-fn flag(names: &crate::model::feature::FeatureNames, flag: &str) -> FeatureSet {
-    names.find(flag).unwrap_or(FeatureSet::EMPTY)
+impl Stage {
+    /// Asks the gateway, which has to be running, for what the story is told with.
+    async fn props(self) -> Result<Props, DemoError> {
+        let bearer = Secret::new(format!("Bearer {}", self.management_key.expose()));
+        let ask = async |path: &str| {
+            let path = format!("/modelmanagement/v1.0{WORKSPACE}/services/{path}");
+            post(self.management, &path, (AUTHORIZATION, bearer.expose()), &json!({})).await
+        };
+        let keys = ask("iris/listkeys").await?;
+        let token = ask("iris-token/token").await?;
+        let vendor_key =
+            (HeaderName::from_static("ocp-apim-subscription-key"), self.vendor.keys.primary.expose().as_str());
+        let loan = json!({
+            "targetAzureResourceId": self.client.resource.as_str(),
+            "featureFlags": ["Face.Identification"],
+        });
+        let limited = post(self.traffic, ISSUE_PATH, vendor_key, &loan).await?;
+        let of = |document, name| member(document, name).ok_or(DemoError::Unfit);
+        Ok(Props {
+            traffic: format!("http://{}", self.traffic),
+            management: format!("http://{}", self.management),
+            health: format!("http://{}", self.health),
+            workspace: WORKSPACE.to_owned(),
+            key_service: Keys { primary: of(&keys, "primaryKey")?, secondary: of(&keys, "secondaryKey")? },
+            token: of(&token, "accessToken")?,
+            management_token: self.management_key,
+            vendor: self.vendor,
+            client: self.client,
+            limited_access_token: limited,
+            configuration: self.configuration,
+        })
+    }
 }
 
 fn configuration(listen: [SocketAddr; 3], scoring: SocketAddr, face: SocketAddr, store: &Path) -> String {
@@ -186,6 +215,7 @@ services:
     upstream: face
     auth: {{key: {{keys: none, accounts: [door-software, door-maker]}}}}
     features: {{preset: face}}
+    issues_limited_access_tokens: true
 "
     )
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::model::resource::ResourceId;
 use crate::model::secret::Secret;
+use crate::snapshot::compile::ISSUE_PATH;
 use crate::store::slots::Keys;
 
 /// What the story is told with.
@@ -33,6 +34,7 @@ pub(super) struct Account {
 }
 
 const ROW: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2], [6.5, 3.0, 5.5, 2.0]]}"#;
+const JSON: &str = "-H 'Content-Type: application/json'";
 const FACES: &str = r#"{"largePersonGroupId": "staff", "faceIds": ["c5c24a82-6845-8031-9d5d-978df9175426"], "maxNumOfCandidatesReturned": 1, "confidenceThreshold": 0.5}"#;
 
 impl Props {
@@ -80,7 +82,7 @@ impl Props {
         let limited = self.limited_access_token.expose();
         let identify = format!("{}/face/v1.0/identify", self.traffic);
         let group = format!("{}/face/v1.0/largepersongroups/staff", self.traffic);
-        let json = "-H 'Content-Type: application/json'";
+        let json = JSON;
         let subscription = format!("-H 'Ocp-Apim-Subscription-Key: {client}'");
         let mut text = format!(
             "\
@@ -139,6 +141,9 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
                 "curl -si {identify} {subscription} -H 'LimitedAccessToken: Bearer {limited}' {json} -d '{FACES}'"
             ),
         );
+        for (sentence, line) in self.managing(&identify) {
+            tell(sentence, &line);
+        }
         tell(
             "Metrics: every request above is counted, with the reasons of the refusals.",
             &format!(
@@ -147,5 +152,35 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
             ),
         );
         text
+    }
+
+    /// What the vendor does with its key, and the operator with the management key.
+    fn managing(&self, identify: &str) -> [(&'static str, String); 4] {
+        let issue = format!("{}{ISSUE_PATH}", self.traffic);
+        let (vendor, client) = (self.vendor.keys.primary.expose(), self.client.keys.primary.expose());
+        let flags = ["Face.Identification"];
+        let loan = json!({ "targetAzureResourceId": self.client.resource.as_str(), "featureFlags": flags });
+        let services = format!("{}/modelmanagement/v1.0{}/services", self.management, self.workspace);
+        let management = format!("-H 'Authorization: Bearer {}'", self.management_token.expose());
+        let regenerate = r#"{"keyType": "Primary"}"#;
+        [
+            (
+                "Lending: the vendor asks for such a token with its own key, for an hour here, and the customer uses it.",
+                format!(
+                    "TOKEN=$(curl -s '{issue}?expiredTime=3600' -H 'Ocp-Apim-Subscription-Key: {vendor}' {JSON} -d '{loan}')\n\
+                     curl -si {identify} -H 'Ocp-Apim-Subscription-Key: {client}' \
+                     -H \"LimitedAccessToken: Bearer $TOKEN\" {JSON} -d '{FACES}'"
+                ),
+            ),
+            (
+                "Managing: a new token for the token service.",
+                format!("curl -s -X POST {services}/iris-token/token {management}"),
+            ),
+            (
+                "Managing: replace the primary key. The old one above is refused from the answer on; the secondary serves.",
+                format!("curl -si {services}/iris/regenerateKeys {management} {JSON} -d '{regenerate}'"),
+            ),
+            ("Managing: show both keys.", format!("curl -s -X POST {services}/iris/listkeys {management}")),
+        ]
     }
 }

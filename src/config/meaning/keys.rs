@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// Takes a key for one slot. A key in two slots would let one caller pass for another.
-    fn claim(&mut self, key: SecretRef, at: &Place) -> Read<()> {
+    pub(super) fn claim(&mut self, key: SecretRef, at: &Place) -> Read<()> {
         match self.key_places.insert(key, at.clone()) {
             Some(other) => {
                 let other = other.into_text();

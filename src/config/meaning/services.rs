@@ -56,6 +56,7 @@ impl Reader {
                 self.refuse_key_as_identity(auth, identity, &at.field("identity"));
             }
         }
+        let platform = self.platform(written.platform, auth.as_ref().ok(), &at.field("platform"));
         let (matches, strip_prefix) = matches?;
         Ok(Service {
             name: name.clone(),
@@ -64,6 +65,7 @@ impl Reader {
             strip_prefix,
             auth: auth?,
             feature_rules: feature_rules?,
+            platform: platform?,
             dialect: dialect(written),
             issues_limited_access_tokens,
             identity: identity?,

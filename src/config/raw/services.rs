@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Platform;
 use super::ServiceSlots;
 
 /// What is exposed: which requests, who may call, where they go.
@@ -24,6 +25,8 @@ pub struct Service {
     pub auth: Auth,
     /// Calls that need features.
     pub features: Option<Features>,
+    /// Where it runs, in the eyes of Azure's v1 SDK: `aks`, or `aci`, which has no tokens. Default: `aks`.
+    pub platform: Option<Platform>,
     /// Whose error bodies the callers read. Default: `face` with the `face` preset, `scoring` otherwise.
     pub dialect: Option<Dialect>,
     /// Whether `POST /sts/v1.0/issueLimitedAccessToken` is answered at this service's hosts, for accounts that

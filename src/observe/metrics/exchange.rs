@@ -185,7 +185,10 @@ impl When {
             | Denied::LimitedTokenInvalid
             | Denied::LimitedTokenExpired
             | Denied::LimitedTokenResource => Self::AfterMatch,
-            Denied::KeyUnknown | Denied::KeyExpired => Self::Only(Scheme::Key),
+            // Only services with keys issue LimitedAccessTokens.
+            Denied::KeyUnknown | Denied::KeyExpired | Denied::IssueArgument | Denied::IssueNotAllowed => {
+                Self::Only(Scheme::Key)
+            }
             Denied::TokenMalformed
             | Denied::TokenAlgorithm
             | Denied::TokenKeyUnknown

@@ -1,0 +1,221 @@
+//! Every call that the management plane answers: one table, a row each.
+
+use http::Method;
+
+use crate::config::Role;
+use crate::model::resource::ResourceId;
+
+/// Who may make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody: nothing in the answer is anybody's.
+    Anyone,
+    /// This role, and those above it.
+    From(Role),
+}
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Discovery,
+    Jwks,
+    OpenIdConfiguration,
+    V1(V1),
+    V2(V2),
+}
+
+/// Calls of Azure ML's v1 API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum V1 {
+    List,
+    Get,
+    Deploy,
+    Validate,
+    Patch,
+    Delete,
+    ListKeys,
+    RegenerateKeys,
+    Token,
+    Operation,
+}
+
+/// Calls of Azure ML's v2 API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum V2 {
+    List,
+    Get,
+    Deployments,
+    ListKeys,
+    RegenerateKeys,
+    Token,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// `{workspace}` stands for the eight segments of a workspace's identifier, `{name}` for any one.
+    pub(super) path: &'static str,
+    pub(super) access: Access,
+    pub(super) call: Call,
+}
+
+const fn row(method: Method, path: &'static str, access: Access, call: Call) -> Route {
+    Route { method, path, access, call }
+}
+
+const READER: Access = Access::From(Role::Reader);
+const OPERATOR: Access = Access::From(Role::Operator);
+const OWNER: Access = Access::From(Role::Owner);
+
+/// The table. Of rows that fit a request the first one decides.
+#[rustfmt::skip]
+pub(super) static ROUTES: &[Route] = &[
+    row(Method::GET, "/discovery", Access::Anyone, Call::Discovery),
+    row(Method::GET, "/.well-known/jwks.json", Access::Anyone, Call::Jwks),
+    row(Method::GET, "/.well-known/openid-configuration", Access::Anyone, Call::OpenIdConfiguration),
+    row(Method::GET, "/modelmanagement/v1.0/{workspace}/services", READER, Call::V1(V1::List)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services", OWNER, Call::V1(V1::Deploy)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/validate", OPERATOR, Call::V1(V1::Validate)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/validate/name/{name}", OPERATOR, Call::V1(V1::Validate)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/validate/resource", OPERATOR, Call::V1(V1::Validate)),
+    row(Method::GET, "/modelmanagement/v1.0/{workspace}/services/{name}", READER, Call::V1(V1::Get)),
+    row(Method::PATCH, "/modelmanagement/v1.0/{workspace}/services/{name}", OPERATOR, Call::V1(V1::Patch)),
+    row(Method::DELETE, "/modelmanagement/v1.0/{workspace}/services/{name}", OWNER, Call::V1(V1::Delete)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/{name}/listkeys", OPERATOR, Call::V1(V1::ListKeys)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/{name}/regenerateKeys", OPERATOR, Call::V1(V1::RegenerateKeys)),
+    row(Method::POST, "/modelmanagement/v1.0/{workspace}/services/{name}/token", READER, Call::V1(V1::Token)),
+    row(Method::GET, "/modelmanagement/v1.0/{workspace}/operations/{name}", READER, Call::V1(V1::Operation)),
+    row(Method::GET, "/{workspace}/onlineEndpoints", READER, Call::V2(V2::List)),
+    row(Method::GET, "/{workspace}/onlineEndpoints/{name}", READER, Call::V2(V2::Get)),
+    row(Method::GET, "/{workspace}/onlineEndpoints/{name}/deployments", READER, Call::V2(V2::Deployments)),
+    row(Method::POST, "/{workspace}/onlineEndpoints/{name}/listKeys", OPERATOR, Call::V2(V2::ListKeys)),
+    row(Method::POST, "/{workspace}/onlineEndpoints/{name}/regenerateKeys", OPERATOR, Call::V2(V2::RegenerateKeys)),
+    row(Method::POST, "/{workspace}/onlineEndpoints/{name}/token", READER, Call::V2(V2::Token)),
+];
+
+/// A request that a row fits.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) route: &'static Route,
+    /// The workspace in the path, where the row has one.
+    pub(super) workspace: Option<ResourceId>,
+    /// What stands at `{name}`, decoded once.
+    pub(super) name: Option<String>,
+}
+
+/// Why no row fits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// No row has this path.
+    Path,
+    /// Rows have this path, with these methods.
+    Method(Vec<Method>),
+}
+
+/// Segments of a workspace's identifier: `subscriptions`, its value, and so on to the workspace's name.
+const WORKSPACE_SEGMENTS: usize = 8;
+
+/// Finds the row for a request; `HEAD` is answered as `GET`.
+///
+/// # Errors
+/// [`NotFound`], each variant as it says.
+pub(super) fn find(method: &Method, path: &str) -> Result<Found, NotFound> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let mut methods = Vec::new();
+    for route in ROUTES {
+        let Some((workspace, name)) = fits(route.path, path) else { continue };
+        if route.method == *method {
+            return Ok(Found { route, workspace, name });
+        }
+        methods.push(route.method.clone());
+    }
+    Err(if methods.is_empty() { NotFound::Path } else { NotFound::Method(methods) })
+}
+
+/// What stands at the placeholders of a template. Letter case of the rest does not matter, as in Azure.
+fn fits(template: &str, path: &str) -> Option<(Option<ResourceId>, Option<String>)> {
+    let mut rest: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    rest.reverse();
+    let (mut workspace, mut name) = (None, None);
+    for wanted in template.strip_prefix('/')?.split('/') {
+        match wanted {
+            "{workspace}" => {
+                let at = rest.len().checked_sub(WORKSPACE_SEGMENTS)?;
+                let segments: Vec<&str> = rest.drain(at..).rev().collect();
+                if !segments.first()?.eq_ignore_ascii_case("subscriptions") {
+                    return None;
+                }
+                workspace = Some(ResourceId::parse(&format!("/{}", segments.join("/"))).ok()?);
+            }
+            // One segment is an identifier as well: decoded once, nothing hidden in it. Letter case stays.
+            "{name}" => {
+                let written = rest.pop()?;
+                ResourceId::parse(&format!("/{written}")).ok()?;
+                name = Some(written.to_owned());
+            }
+            literal => {
+                if !rest.pop()?.eq_ignore_ascii_case(literal) {
+                    return None;
+                }
+            }
+        }
+    }
+    rest.is_empty().then_some((workspace, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::Call;
+    use super::NotFound;
+    use super::V1;
+    use super::V2;
+    use super::find;
+
+    const WORKSPACE: &str =
+        "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w";
+
+    #[test]
+    fn a_path_is_found_by_its_row_and_by_no_other() {
+        let v1 = format!("/modelmanagement/v1.0{WORKSPACE}");
+        for (method, path, want) in [
+            (Method::GET, format!("{v1}/services"), Some(Call::V1(V1::List))),
+            (Method::GET, format!("{v1}/services/iris"), Some(Call::V1(V1::Get))),
+            (Method::HEAD, format!("{v1}/services/iris"), Some(Call::V1(V1::Get))),
+            (Method::POST, format!("{v1}/services/iris/listkeys"), Some(Call::V1(V1::ListKeys))),
+            (Method::POST, format!("{v1}/services/iris/listKeys"), Some(Call::V1(V1::ListKeys))),
+            (Method::POST, format!("{v1}/services/validate"), Some(Call::V1(V1::Validate))),
+            (Method::GET, format!("{v1}/services/validate"), Some(Call::V1(V1::Get))),
+            (Method::POST, format!("{v1}/services/validate/name/iris"), Some(Call::V1(V1::Validate))),
+            (Method::POST, format!("{WORKSPACE}/onlineEndpoints/iris/listKeys"), Some(Call::V2(V2::ListKeys))),
+            (
+                Method::POST,
+                format!("{}/onlineendpoints/iris/listkeys", WORKSPACE.to_lowercase()),
+                Some(Call::V2(V2::ListKeys)),
+            ),
+            (Method::GET, format!("{v1}/services/iris/"), None),
+            (Method::GET, format!("{v1}/services/"), None),
+            (Method::GET, format!("{v1}/services/a%2Fb"), None),
+            (Method::GET, format!("{v1}/services/.."), None),
+            (Method::GET, format!("{v1}//services"), None),
+            (Method::GET, format!("{WORKSPACE}/services"), None),
+            (Method::GET, "/modelmanagement/v1.0/services".to_owned(), None),
+            (Method::GET, "/modelmanagement/v1.0/a/s/b/rg/c/d/e/w/services".to_owned(), None),
+            (Method::GET, "/discovery/".to_owned(), None),
+            (Method::GET, "/".to_owned(), None),
+            (Method::GET, String::new(), None),
+        ] {
+            let got = find(&method, &path).ok().map(|found| found.route.call);
+            assert_eq!(got, want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn another_method_is_told_those_that_are_taken() {
+        let path = format!("/modelmanagement/v1.0{WORKSPACE}/services/iris");
+        let refused = find(&Method::PUT, &path).unwrap_err();
+        assert_eq!(refused, NotFound::Method(vec![Method::GET, Method::PATCH, Method::DELETE]));
+    }
+}

@@ -1,0 +1,40 @@
+//! Audit events: who did what to which resource, by which decision. Never a secret.
+//!
+//! They are lines of the process log with the target `audit`. The hash-chained log that outlives the process is
+//! not here.
+
+use std::fmt::Display;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Both keys of a service were shown.
+    ListKeys,
+    /// A key was replaced.
+    RegenerateKey,
+    /// A service token was issued.
+    IssueToken,
+    /// A LimitedAccessToken was issued.
+    IssueLimitedAccessToken,
+    /// A role did not cover a call of the management plane.
+    Forbidden,
+}
+
+impl Act {
+    /// The word in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListKeys => "keys.list",
+            Self::RegenerateKey => "keys.regenerate",
+            Self::IssueToken => "token.issue",
+            Self::IssueLimitedAccessToken => "limited_access_token.issue",
+            Self::Forbidden => "management.forbidden",
+        }
+    }
+}
+
+/// Writes one event. `detail` is the slot, the token's `jti`, the flags: whatever tells one such act from another.
+pub fn note(act: Act, who: &dyn Display, resource: &dyn Display, detail: &dyn Display, decision: &dyn Display) {
+    tracing::info!(target: "audit", what = act.as_str(), %who, %resource, %detail, decision_id = %decision, "audit");
+}

@@ -1,0 +1,43 @@
+//! What the management plane reads: who may come, and what its callers are told about the gateway.
+
+use crate::config::OwnTokens;
+use crate::config::Role;
+use crate::model::digest::Digest;
+use crate::model::name::Name;
+use crate::model::resource::ResourceId;
+
+/// What the management plane reads besides services and keys.
+#[derive(Debug, Clone)]
+pub struct Management {
+    /// Who may come.
+    pub operators: Vec<Operator>,
+    /// The workspace that the gateway stands for.
+    pub workspace: ResourceId,
+    /// Where clients reach the traffic plane, where that was configured.
+    pub public_url: Option<String>,
+    /// What the gateway's own tokens look like.
+    pub tokens: OwnTokens,
+    /// Whether the management listener speaks TLS.
+    pub is_tls: bool,
+}
+
+/// The holder of a management key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// What the key is called.
+    pub name: Name,
+    /// What it opens.
+    pub role: Role,
+    /// SHA-256 of the key.
+    pub digest: Digest,
+}
+
+impl Management {
+    /// Whose key this is. Takes as long for a key that is nobody's as for any other.
+    #[must_use]
+    pub fn holder(&self, presented: &Digest) -> Option<&Operator> {
+        self.operators
+            .iter()
+            .fold(None, |found, operator| if operator.digest == *presented { Some(operator) } else { found })
+    }
+}

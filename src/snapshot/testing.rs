@@ -1,0 +1,82 @@
+//! A snapshot over a real store, and what follows the store: for tests of what reads the one and writes the other.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::config::Auth;
+use crate::config::Config;
+use crate::model::digest::Digest;
+use crate::model::name::Name;
+use crate::model::time::UnixSeconds;
+use crate::observe::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::snapshot::compile;
+use crate::snapshot::compile::Sources;
+use crate::snapshot::inputs::Inputs;
+use crate::snapshot::live;
+use crate::snapshot::live::Live;
+use crate::snapshot::live::Publisher;
+use crate::store;
+use crate::store::Store;
+use crate::store::engine::Event;
+use crate::store::record_key::Owner;
+use crate::store::state::State;
+
+/// A configuration in force over a store of its own.
+pub(crate) struct Stage {
+    pub(crate) store: Arc<Store>,
+    pub(crate) live: Live,
+    publisher: Publisher,
+    state: State,
+    config: Config,
+    inputs: Inputs,
+    _directory: TempDir,
+}
+
+impl Stage {
+    /// Compiles `text`; every service and account whose keys the store holds has some. `management_keys` are the
+    /// values of keys that the text only refers to.
+    pub(crate) async fn new(text: &str, management_keys: &[(&str, &str)]) -> Self {
+        crate::tokens::install_crypto_provider();
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let config = Config::read(text).unwrap_or_else(|problems| panic!("{problems:?} in\n{text}"));
+        let directory = store::testing::directory();
+        let store = Arc::new(store::testing::open(directory.path()).await);
+        let now = UnixSeconds::now();
+        store.ensure_signing_key(config.tokens.algorithm, now).await.unwrap();
+        for service in config.services.values().filter(|service| matches!(service.auth, Auth::Key(_))) {
+            store.ensure(&Owner::Service(service.name.clone()), now).await.unwrap();
+        }
+        for account in config.accounts.keys() {
+            store.ensure(&Owner::Account(account.clone()), now).await.unwrap();
+        }
+        let state = store.read().await.unwrap();
+        let mut inputs = Inputs::default();
+        for (name, key) in management_keys {
+            inputs.management_keys.insert(Name::parse(name).unwrap(), Digest::of(key.as_bytes()));
+        }
+        let (live, publisher) = live::publish_first(Arc::new(compiled(&config, &inputs, &state, None)));
+        Self { store, live, publisher, state, config, inputs, _directory: directory }
+    }
+
+    /// Puts every change of the store in force until the task ends.
+    pub(crate) async fn follow(self) -> tokio::task::JoinHandle<()> {
+        let Self { store, mut publisher, mut state, config, inputs, _directory, .. } = self;
+        let mut watch = store.watch(state.revision).await.unwrap();
+        tokio::spawn(async move {
+            let _directory = _directory;
+            while let Some(Event::Changed(update)) = watch.next().await {
+                store.follow(&mut state, &update);
+                let previous = publisher.current();
+                publisher.publish(Arc::new(compiled(&config, &inputs, &state, Some(&previous))));
+            }
+        })
+    }
+}
+
+fn compiled(config: &Config, inputs: &Inputs, state: &State, previous: Option<&Snapshot>) -> Snapshot {
+    let metrics = Metrics::new();
+    let now = UnixSeconds::now();
+    compile::compile(Sources { config, inputs, state, previous, metrics: &metrics, now }).unwrap().snapshot
+}
