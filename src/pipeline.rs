@@ -183,12 +183,12 @@ impl Gateway {
         record: &mut Record,
         found: &mut Option<Arc<Service>>,
     ) -> Result<Passed, Refusal> {
-        let (issuer, otherwise) = match self.check(peer, head, body, record, found) {
+        let issuer = match self.check(peer, head, body, record, found) {
             Ok(passed) => return Ok(passed),
             Err(Halt::Refused(refusal)) => return Err(refusal),
-            Err(Halt::KeysWanted { issuer, otherwise }) => (issuer, otherwise),
+            Err(Halt::KeysWanted { issuer, otherwise: _ }) => issuer,
         };
-        self.issuer_keys.fetch(issuer, otherwise).await?;
+        self.issuer_keys.fetch(issuer).await?;
         self.check(peer, head, body, record, found).map_err(|halt| match halt {
             Halt::Refused(refusal) => refusal,
             Halt::KeysWanted { issuer: _, otherwise } => otherwise,

@@ -49,15 +49,15 @@ impl KeyRequests {
         Self { requests, standing }
     }
 
-    /// Has an issuer's keys fetched and waits for them, or answers at once within the cool-down.
+    /// Has an issuer's keys fetched and waits for them, or answers at once within the cool-down. The set is then as
+    /// new as it gets, and in force: it may have come into force since the token was judged.
     ///
     /// # Errors
-    /// `otherwise` when the set is current;
     /// [`Failed::IssuerUnavailable`] when it could not be fetched, so that nobody can say.
-    pub async fn fetch(&self, issuer: Name, otherwise: Refusal) -> Result<(), Refusal> {
+    pub async fn fetch(&self, issuer: Name) -> Result<(), Refusal> {
         let standing = self.standing.get(&issuer).map(|entry| *entry);
         match standing {
-            Some((Fetched::Current, until)) if Instant::now() < until => return Err(otherwise),
+            Some((Fetched::Current, until)) if Instant::now() < until => return Ok(()),
             Some((Fetched::Unavailable, until)) if Instant::now() < until => {
                 return Err(Failed::IssuerUnavailable.into());
             }

@@ -136,6 +136,15 @@ pub(super) const CALLS: &[Call] = &[
     plain("a LimitedAccessToken for another resource", Denied::LimitedTokenResource, |on| {
         identify(on, Some(&on.limited.for_another))
     }),
+    denied("a LimitedAccessToken asked for without a resource", Denied::IssueArgument, "BadArgument", |on| {
+        issue(on, r#"{"featureFlags": ["Face.Identification"]}"#)
+    }),
+    plain("a LimitedAccessToken asked for above the ceiling", Denied::IssueNotAllowed, |on| {
+        issue(
+            on,
+            &format!(r#"{{"featureFlags": ["Face.Identification"], "targetAzureResourceId": "{}"}}"#, stage::VENDOR),
+        )
+    }),
     // What broke.
     failed("nobody listens", Failed::UpstreamUnreachable, |on| get(on, "/refusing", &[])),
     failed("a handshake that never ends", Failed::UpstreamConnectTimeout, |on| get(on, "/silent", &[])),
@@ -164,6 +173,12 @@ fn bearer(on: &Stage, target: &str, credential: &str) -> Answer {
 
 fn corp(on: &Stage, changes: &Value) -> Answer {
     bearer(on, "/corp", &corp_token(changes))
+}
+
+fn issue(on: &Stage, body: &str) -> Answer {
+    let headers = [("ocp-apim-subscription-key", stage::MAKER_KEY)];
+    let path = "/sts/v1.0/issueLimitedAccessToken";
+    Client::connect(on.gateway.traffic()).request("POST", path, &headers, body.as_bytes())
 }
 
 fn identify(on: &Stage, limited: Option<&str>) -> Answer {

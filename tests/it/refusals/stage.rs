@@ -39,7 +39,8 @@ pub(super) const MAKER_KEY: &str = "the-key-of-the-maker-of-doors";
 pub(super) const SHARED: &[u8] = b"thirty-two-bytes-at-least-for-hs256";
 pub(super) const REVOKED_ID: &str = "the-revoked-one";
 
-const VENDOR: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/vendor";
+pub(crate) const VENDOR: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/vendor";
 const MAKER: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/maker";
 const STRANGER: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/stranger";
 
@@ -137,7 +138,7 @@ services:
     auth: {token: {issuers: [corp], audiences: [corp], required_claims: {role: scorer}}}
   away: {match: [{prefix: /away}], upstream: open, auth: {token: {issuers: [away]}}}
   own: {match: [{prefix: /own}], upstream: open, auth: {token: {}}}
-  face: {match: [{prefix: /face}], upstream: open, auth: {key: {keys: none, accounts: [maker]}}, features: {preset: face}}
+  face: {match: [{prefix: /face}], upstream: open, auth: {key: {keys: none, accounts: [maker]}}, features: {preset: face}, issues_limited_access_tokens: true}
   refusing: {match: [{prefix: /refusing}], upstream: closed, auth: {public: a test}}
   closing: {match: [{prefix: /closing}], upstream: closing, auth: {public: a test}}
   garbling: {match: [{prefix: /garbling}], upstream: garbling, auth: {public: a test}}
