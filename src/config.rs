@@ -32,7 +32,7 @@ use crate::model::path::PathTemplate;
 use crate::model::resource::ResourceId;
 
 pub use crate::model::path::PathAllowances;
-pub use management::{ManagementKey, Platform, Role};
+pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
 pub use problem::Problem;
 pub use raw::schema;
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Who may manage this gateway; empty is one key of its own, made on first start.
     pub management_keys: BTreeMap<Name, ManagementKey>,
+    /// Foreign issuers whose tokens may manage it.
+    pub management_issuers: BTreeMap<Name, ManagementIssuer>,
     /// Every feature flag that rules, approvals and tokens may name. Azure's three are always among them.
     pub features: FeatureNames,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed.

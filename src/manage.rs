@@ -22,6 +22,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
@@ -36,6 +37,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::manage::auth::Caller;
+use crate::manage::auth::Unknown;
 use crate::manage::operations::Operations;
 use crate::manage::reply::Dialect;
 use crate::manage::reply::Refused;
@@ -44,13 +47,14 @@ use crate::manage::routes::Access;
 use crate::manage::routes::Call;
 use crate::manage::routes::NotFound;
 use crate::model::host::Host;
+use crate::model::refusal::Refusal;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Ids;
+use crate::pipeline::issuer_keys::KeyRequests;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
-use crate::snapshot::management::Operator;
 use crate::store::Store;
 use crate::store::engine::Revision;
 
@@ -71,6 +75,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub struct Management {
     live: Live,
     store: Arc<Store>,
+    issuer_keys: KeyRequests,
     /// The first TCP listener of the traffic plane.
     traffic: Mutex<Option<Traffic>>,
     operations: Mutex<Operations>,
@@ -92,7 +97,7 @@ pub struct Traffic {
 struct Asked<'a> {
     snapshot: &'a Snapshot,
     /// `None` where everybody may call.
-    operator: Option<&'a Operator>,
+    caller: Option<&'a Caller>,
     /// What stands at `{name}`.
     name: Option<&'a str>,
     query: Option<&'a str>,
@@ -106,11 +111,12 @@ struct Asked<'a> {
 impl Management {
     /// Answers from the snapshot in force, and changes the store.
     #[must_use]
-    pub fn new(live: Live, store: Arc<Store>, now: UnixSeconds) -> Arc<Self> {
+    pub fn new(live: Live, store: Arc<Store>, issuer_keys: KeyRequests, now: UnixSeconds) -> Arc<Self> {
         let started = i64::try_from(now.0).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
         Arc::new(Self {
             live,
             store,
+            issuer_keys,
             traffic: Mutex::default(),
             operations: Mutex::default(),
             ids: Mutex::default(),
@@ -150,14 +156,14 @@ impl Management {
     ) -> Result<Reply, (Refused, Option<HeaderValue>)> {
         let found = routes::find(&head.method, head.uri.path()).map_err(unanswered)?;
         let plain = |refused| (refused, None);
-        let snapshot = self.live.load();
-        let operator = match found.route.access {
+        let caller = match found.route.access {
             Access::Anyone => None,
-            Access::From(_) => Some(auth::holder(&snapshot.management, &head.headers).map_err(plain)?),
+            Access::From(_) => Some(self.caller(&head.headers).await.map_err(plain)?),
         };
-        if let Some(operator) = operator {
-            auth::covers(operator, found.route.access).map_err(|refused| {
-                let who = format_args!("management:{}", operator.name).to_string();
+        let snapshot = self.live.load();
+        if let Some(caller) = &caller {
+            auth::covers(caller, found.route.access).map_err(|refused| {
+                let who = format!("management:{}", caller.name);
                 audit::note(audit::Act::Forbidden, &who, &head.uri.path(), &head.method, &decision);
                 plain(refused)
             })?;
@@ -173,7 +179,7 @@ impl Management {
         };
         let asked = Asked {
             snapshot: &snapshot,
-            operator,
+            caller: caller.as_ref(),
             name: found.name.as_deref(),
             query: head.uri.query(),
             body: &body,
@@ -188,6 +194,27 @@ impl Management {
             Call::V1(call) => v1::answer(self, call, &asked).await.map_err(plain),
             Call::V2(call) => v2::answer(self, call, &asked).await.map_err(plain),
         }
+    }
+
+    /// Finds out who calls; once more with a new snapshot where an issuer's keys had to be fetched first.
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let issuer = match auth::caller(&self.live.load().management, headers, UnixSeconds::now()) {
+            Ok(caller) => return Ok(caller),
+            Err(Unknown::Refused(refused)) => return Err(refused),
+            Err(Unknown::KeysWanted(issuer)) => issuer,
+        };
+        let unavailable = || Refused::unavailable("the token cannot be judged now: its issuer's keys cannot be had");
+        match self.issuer_keys.fetch(issuer).await {
+            // A set that is as new as it gets lacks the key: judged again, the token is refused below.
+            Ok(()) | Err(Refusal::Denied { .. }) => {}
+            Err(Refusal::Failed(_)) => return Err(unavailable()),
+        }
+        auth::caller(&self.live.load().management, headers, UnixSeconds::now()).map_err(|unknown| match unknown {
+            Unknown::Refused(refused) => refused,
+            Unknown::KeysWanted(_) => {
+                Refused::new(StatusCode::UNAUTHORIZED, "Unauthorized", "the token is not accepted")
+            }
+        })
     }
 
     fn operations(&self) -> MutexGuard<'_, Operations> {

@@ -14,6 +14,19 @@ pub struct ManagementKey {
     pub role: Role,
 }
 
+/// A foreign issuer whose tokens open the management API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagementIssuer {
+    /// Which of the issuers.
+    pub issuer: Name,
+    /// Audiences of which a token's `aud` must name one; never empty.
+    pub audiences: Vec<String>,
+    /// The claim that tells a role.
+    pub claim: String,
+    /// What the claim has to be, or to hold in a list, for a role; never empty, the role that may most first.
+    pub roles: Vec<(Role, String)>,
+}
+
 /// What somebody may do on the management plane. Each role may do all that the one before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

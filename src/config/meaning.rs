@@ -97,6 +97,8 @@ impl Reader {
         let public_url = self.public_url(file.public_url.as_deref(), &root.field("public_url"));
         let keys_at = root.field("management_keys");
         let management_keys = self.named(file.management_keys.as_ref(), &keys_at, Self::management_key);
+        let issuers_at = root.field("management_issuers");
+        let management_issuers = self.named(file.management_issuers.as_ref(), &issuers_at, Self::management_issuer);
         let trusted_proxies = self.networks(file.trusted_proxies.as_deref(), &root.field("trusted_proxies"));
         let shutdown = self.shutdown(&file.shutdown.clone().unwrap_or_default(), &root.field("shutdown"));
         let reload = self.reload(&file.reload.clone().unwrap_or_default(), &root.field("reload"));
@@ -115,6 +117,7 @@ impl Reader {
             workspace: workspace?,
             public_url: public_url?,
             management_keys,
+            management_issuers,
             features: self.features.clone().ok_or(Noted)?,
             trusted_proxies: trusted_proxies?,
             access_log: process::access_log(file.access_log.as_ref()),

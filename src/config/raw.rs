@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use accounts::{Account, NoneWord, ServiceSlots, SlotRef, Slots};
 pub use issuers::{Algorithm, Issuer, IssuerKeys};
 pub use listeners::{HealthListener, Listener, Listeners, ServerTls};
-pub use management::{ManagementKey, Platform, Role};
+pub use management::{ManagementIssuer, ManagementKey, Platform, Role, Roles};
 pub use process::{AccessLog, AccessLogOptions, OffWord, OwnTokens, Reload, Shutdown, SigningAlgorithm, Store};
 pub use services::{
     AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
@@ -55,6 +55,8 @@ pub struct File {
     /// Keys that open the management API, by name. Default: one key with the role `owner`, made on first start in the
     /// file `management.key` of the store's directory.
     pub management_keys: Option<BTreeMap<String, ManagementKey>>,
+    /// Foreign issuers whose tokens open the management API, by their names under `issuers`. Default: none.
+    pub management_issuers: Option<BTreeMap<String, ManagementIssuer>>,
     /// Feature flags besides Azure's `Face.Identification`, `Face.Verification` and `LimitedAccess.HighRisk`, which are
     /// always known. At most 64 in all. Default: none.
     pub features: Option<Vec<String>>,

@@ -107,7 +107,7 @@ pub(super) fn token(asked: &Asked<'_>) -> Result<Granted, Refused> {
     let audience = audiences.first().map_or(service.settings.name.as_str(), String::as_str);
     let own = &asked.snapshot.management.tokens;
     let signer = asked.snapshot.own_keys.newest();
-    let subject = asked.operator.map_or("", |operator| operator.name.as_str());
+    let subject = asked.caller.map_or("", |caller| caller.name.as_str());
     let issued = issue_service_token(signer, &own.issuer, audience, subject, own.lifetime, asked.now)
         .map_err(|_failed| Refused::unavailable("a token could not be signed"))?;
     note(audit::Act::IssueToken, asked, &format_args!("jti={} exp={}", issued.id, issued.expires.0));
@@ -116,7 +116,7 @@ pub(super) fn token(asked: &Asked<'_>) -> Result<Granted, Refused> {
 }
 
 fn note(act: audit::Act, asked: &Asked<'_>, detail: &dyn std::fmt::Display) {
-    let who = asked.operator.map_or("", |operator| operator.name.as_str());
+    let who = asked.caller.map_or("", |caller| caller.name.as_str());
     let resource = asked.name.unwrap_or_default();
     audit::note(act, &format_args!("management:{who}"), &format_args!("services/{resource}"), detail, &asked.decision);
 }

@@ -24,10 +24,17 @@ use super::Traffic;
 use super::routes::Access;
 use super::routes::ROUTES;
 use crate::config::Role;
+use crate::config::SigningAlgorithm;
 use crate::model::digest::Digest;
+use crate::model::name::Name;
 use crate::model::time::UnixSeconds;
+use crate::pipeline::issuer_keys::KeyRequests;
+use crate::pipeline::issuer_keys::Standing;
+use crate::snapshot::inputs::Inputs;
 use crate::snapshot::live::Live;
 use crate::snapshot::testing::Stage;
+use crate::tokens::jwks::KeySet;
+use crate::tokens::signing::SigningKey;
 
 const CONFIG: &str = "\
 listeners: {traffic: [{address: '127.0.0.1:0'}], health: {address: '127.0.0.1:0'}}
@@ -37,7 +44,9 @@ management_keys:
   works: {key: 'env:WORKS', role: operator}
   owns: {key: 'env:OWNS', role: owner}
 tokens: {lifetime: 12h, refresh_after: 6h}
-issuers: {corp: {issuer: 'https://corp', keys: {file: corp.jwks}, algorithms: [RS256]}}
+issuers: {corp: {issuer: 'https://corp', keys: {file: corp.jwks}, algorithms: [ES256]}}
+management_issuers:
+  corp: {audiences: [gateway], roles: {claim: groups, reader: [everybody], operator: [oncall], owner: [root]}}
 upstreams: {model: {endpoints: ['http://127.0.0.1:9']}}
 accounts: {caller: {resource: /a/caller}}
 services:
@@ -111,7 +120,14 @@ impl Plane {
 
     async fn that_nobody_follows() -> Self {
         let stage = Stage::new(CONFIG, &KEYS.map(|(_, name, key)| (name, key))).await;
-        let manage = Management::new(stage.live.clone(), Arc::clone(&stage.store), UnixSeconds(1_800_000_000));
+        Self::over(stage)
+    }
+
+    fn over(stage: Stage) -> Self {
+        // Nobody fetches: an issuer whose keys are wanted is one that cannot be reached.
+        let requests = KeyRequests::new(tokio::sync::mpsc::channel(1).0, Standing::default());
+        let started = UnixSeconds(1_800_000_000);
+        let manage = Management::new(stage.live.clone(), Arc::clone(&stage.store), requests, started);
         Self { manage, live: stage.live.clone(), follower: None, _stage: Some(stage) }
     }
 
@@ -204,6 +220,51 @@ async fn a_credential_of_another_kind_opens_nothing() {
         }
         let reply = plane.manage.answer(request.body(Full::<Bytes>::default()).unwrap()).await;
         assert_eq!(reply.status(), StatusCode::UNAUTHORIZED, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_configured_issuer_brings_the_highest_role_that_its_claim_names() {
+    crate::tokens::install_crypto_provider();
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+    let set = KeySet::parse(json!({ "keys": [key.public_jwk()] }).to_string().as_bytes()).unwrap();
+    let mut inputs = Inputs::default();
+    inputs.issuers.insert(Name::parse("corp").unwrap(), Arc::new(set));
+    let plane = Plane::over(Stage::with_inputs(CONFIG, inputs).await);
+    let now = UnixSeconds::now().0;
+    let claims = |changes: Value| {
+        let mut claims = json!({ "iss": "https://corp", "sub": "ada", "aud": "gateway", "iat": now, "exp": now + 600 });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims
+    };
+    let (look, list, add) = (StatusCode::OK, StatusCode::OK, StatusCode::NOT_IMPLEMENTED);
+    let (unknown, forbidden) = (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN);
+    for (signer, changes, want) in [
+        (&key, json!({ "groups": ["everybody"] }), [look, forbidden, forbidden]),
+        (&key, json!({ "groups": ["everybody", "oncall"] }), [look, list, forbidden]),
+        (&key, json!({ "groups": "root" }), [look, list, add]),
+        (&key, json!({ "groups": ["Root"] }), [forbidden; 3]),
+        (&key, json!({ "groups": [] }), [forbidden; 3]),
+        (&key, json!({}), [forbidden; 3]),
+        (&key, json!({ "groups": "root", "aud": "another" }), [unknown; 3]),
+        (&key, json!({ "groups": "root", "iss": "https://other" }), [unknown; 3]),
+        (&key, json!({ "groups": "root", "iss": "urn:scoregate" }), [unknown; 3]),
+        (&key, json!({ "groups": "root", "iat": now - 900, "exp": now - 300 }), [unknown; 3]),
+        // Whether the issuer has a new key cannot be told while it cannot be asked.
+        (&stranger, json!({ "groups": "root" }), [StatusCode::SERVICE_UNAVAILABLE; 3]),
+    ] {
+        let token = signer.sign("at+jwt", &claims(changes.clone())).unwrap();
+        let services = format!("{V1}/services");
+        let calls = [
+            (Method::GET, services.clone()),
+            (Method::POST, format!("{services}/iris/listkeys")),
+            (Method::POST, services),
+        ];
+        for ((method, path), want) in calls.into_iter().zip(want) {
+            let got = plane.call(method.clone(), &path, Some(token.expose()), "{}").await;
+            assert_eq!(got.status, want, "{changes} {method} {path}: {}", got.text);
+        }
     }
 }
 

@@ -65,10 +65,12 @@ impl KeyRequests {
         }
         let (done, told) = oneshot::channel();
         // A full queue means that the fetcher is behind: then the honest answer is that nobody can say now.
-        let asked = self.requests.try_send(KeysWanted { issuer, done });
-        match (asked, told.await) {
-            (Ok(()), Ok(Fetched::Current)) => Ok(()),
-            (Ok(()), Ok(Fetched::Unavailable) | Err(_)) | (Err(_), _) => Err(Failed::IssuerUnavailable.into()),
+        if self.requests.try_send(KeysWanted { issuer, done }).is_err() {
+            return Err(Failed::IssuerUnavailable.into());
+        }
+        match told.await {
+            Ok(Fetched::Current) => Ok(()),
+            Ok(Fetched::Unavailable) | Err(_) => Err(Failed::IssuerUnavailable.into()),
         }
     }
 }

@@ -152,12 +152,10 @@ impl Process {
         };
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
         let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
+        let requests = KeyRequests::new(key_request, Arc::clone(&standing));
+        let management = Management::new(live.clone(), Arc::clone(&store), requests, UnixSeconds::now());
         let mut process = Self {
-            planes: Planes::new(
-                live.clone(),
-                health.clone(),
-                Management::new(live, Arc::clone(&store), UnixSeconds::now()),
-            ),
+            planes: Planes::new(live.clone(), health.clone(), management),
             issuers: Issuers::new(new_keys_sender, standing),
             directories: DirectoryWatch::start(cause),
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },

@@ -31,6 +31,7 @@ use crate::snapshot::keys::KeyOwner;
 use crate::snapshot::keys::KeyRecord;
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::listen;
+use crate::snapshot::management::Door;
 use crate::snapshot::management::Management;
 use crate::snapshot::management::Operator;
 use crate::snapshot::routes::RouteTable;
@@ -142,7 +143,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         features: config.features.clone(),
         limited: limited(config, &own_keys, previous),
         own_keys,
-        management: management(config, inputs, &keys, &mut problems),
+        management: management(sources, &keys, &issuers, &mut problems),
         keys,
         revocations: revocations(state, now),
         access_log: config.access_log,
@@ -352,7 +353,13 @@ fn named(name: Option<&Name>, kind: &str, record: KeyRecord) -> String {
 }
 
 /// What the management plane reads. A key of it that opens a service as well would be one secret with two meanings.
-fn management(config: &Config, inputs: &Inputs, keys: &KeyTable, problems: &mut Vec<String>) -> Management {
+fn management(
+    sources: Sources<'_>,
+    keys: &KeyTable,
+    issuers: &BTreeMap<TokenIssuer, Arc<TrustedIssuer>>,
+    problems: &mut Vec<String>,
+) -> Management {
+    let Sources { config, inputs, .. } = sources;
     let mut operators: Vec<Operator> = Vec::with_capacity(inputs.management_keys.len());
     for (name, digest) in &inputs.management_keys {
         let role = config.management_keys.get(name).map_or(Role::Owner, |key| key.role);
@@ -364,11 +371,32 @@ fn management(config: &Config, inputs: &Inputs, keys: &KeyTable, problems: &mut 
     }
     Management {
         operators,
+        doors: doors(config, issuers),
         workspace: config.workspace.clone(),
         public_url: config.public_url.clone(),
         tokens: config.tokens.clone(),
         is_tls: config.listeners.management.as_ref().is_some_and(|listener| listener.tls.is_some()),
     }
+}
+
+/// A verifier for each value of a claim that brings a role: the rules are those of a service's tokens.
+fn doors(config: &Config, issuers: &BTreeMap<TokenIssuer, Arc<TrustedIssuer>>) -> Vec<Door> {
+    let mut doors = Vec::new();
+    for written in config.management_issuers.values() {
+        let who = TokenIssuer::Foreign(written.issuer.clone());
+        let Some(issuer) = issuers.get(&who) else { continue };
+        for (role, value) in &written.roles {
+            let auth = config::TokenAuth {
+                issuers: vec![who.clone()],
+                audiences: written.audiences.clone(),
+                required_claims: BTreeMap::from([(written.claim.clone(), value.clone())]),
+                resource: None,
+            };
+            doors.push(Door { role: *role, verifier: Arc::new(ServiceVerifier::new(vec![Arc::clone(issuer)], &auth)) });
+        }
+    }
+    doors.sort_by_key(|door| std::cmp::Reverse(door.role));
+    doors
 }
 
 /// Where LimitedAccessTokens are issued: at every host of the services that say so.

@@ -1,16 +1,21 @@
 //! What the management plane reads: who may come, and what its callers are told about the gateway.
 
+use std::sync::Arc;
+
 use crate::config::OwnTokens;
 use crate::config::Role;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
+use crate::tokens::verify::ServiceVerifier;
 
 /// What the management plane reads besides services and keys.
 #[derive(Debug, Clone)]
 pub struct Management {
     /// Who may come.
     pub operators: Vec<Operator>,
+    /// Tokens that open it, those with the role that may most first.
+    pub doors: Vec<Door>,
     /// The workspace that the gateway stands for.
     pub workspace: ResourceId,
     /// Where clients reach the traffic plane, where that was configured.
@@ -30,6 +35,15 @@ pub struct Operator {
     pub role: Role,
     /// SHA-256 of the key.
     pub digest: Digest,
+}
+
+/// Tokens of one issuer that have one role.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Which role.
+    pub role: Role,
+    /// Judges them.
+    pub verifier: Arc<ServiceVerifier>,
 }
 
 impl Management {

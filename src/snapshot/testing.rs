@@ -38,6 +38,15 @@ impl Stage {
     /// Compiles `text`; every service and account whose keys the store holds has some. `management_keys` are the
     /// values of keys that the text only refers to.
     pub(crate) async fn new(text: &str, management_keys: &[(&str, &str)]) -> Self {
+        let mut inputs = Inputs::default();
+        for (name, key) in management_keys {
+            inputs.management_keys.insert(Name::parse(name).unwrap(), Digest::of(key.as_bytes()));
+        }
+        Self::with_inputs(text, inputs).await
+    }
+
+    /// As [`Stage::new`], with everything that was read.
+    pub(crate) async fn with_inputs(text: &str, inputs: Inputs) -> Self {
         crate::tokens::install_crypto_provider();
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let config = Config::read(text).unwrap_or_else(|problems| panic!("{problems:?} in\n{text}"));
@@ -52,10 +61,6 @@ impl Stage {
             store.ensure(&Owner::Account(account.clone()), now).await.unwrap();
         }
         let state = store.read().await.unwrap();
-        let mut inputs = Inputs::default();
-        for (name, key) in management_keys {
-            inputs.management_keys.insert(Name::parse(name).unwrap(), Digest::of(key.as_bytes()));
-        }
         let (live, publisher) = live::publish_first(Arc::new(compiled(&config, &inputs, &state, None)));
         Self { store, live, publisher, state, config, inputs, _directory: directory }
     }

@@ -2,9 +2,11 @@
 
 use http::Uri;
 
+use super::Kind;
 use super::Read;
 use super::Reader;
 use crate::config::Auth;
+use crate::config::ManagementIssuer;
 use crate::config::ManagementKey;
 use crate::config::Platform;
 use crate::config::Role;
@@ -28,6 +30,29 @@ impl Reader {
             raw::Role::Owner => Role::Owner,
         };
         Ok(ManagementKey { name: name.clone(), key, role })
+    }
+
+    pub(super) fn management_issuer(
+        &mut self,
+        name: &Name,
+        written: &raw::ManagementIssuer,
+        at: &Place,
+    ) -> Read<ManagementIssuer> {
+        let issuer = self.reference(name.as_str(), Kind::Issuer, at)?;
+        let raw::Roles { claim, reader, operator, owner } = &written.roles;
+        let listed = |role, values: &Option<Vec<String>>| {
+            values.iter().flatten().map(|value| (role, value.clone())).collect::<Vec<_>>()
+        };
+        let roles: Vec<(Role, String)> =
+            [listed(Role::Owner, owner), listed(Role::Operator, operator), listed(Role::Reader, reader)].concat();
+        let roles_at = at.field("roles");
+        if roles.is_empty() || claim.is_empty() || roles.iter().any(|(_, value)| value.is_empty()) {
+            return self.refuse(&roles_at, "want a claim, and at least one value of it for reader, operator or owner");
+        }
+        if written.audiences.iter().any(String::is_empty) {
+            return self.refuse(&at.field("audiences"), "want a text for each audience");
+        }
+        Ok(ManagementIssuer { issuer, audiences: written.audiences.clone(), claim: claim.clone(), roles })
     }
 
     /// The URL without the slash that may end it.

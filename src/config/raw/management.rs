@@ -13,6 +13,31 @@ pub struct ManagementKey {
     pub role: Role,
 }
 
+/// Which tokens of a foreign issuer open the management API.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementIssuer {
+    /// Audiences of which the token's `aud` must name one.
+    #[schemars(length(min = 1))]
+    pub audiences: Vec<String>,
+    /// Which role a token brings.
+    pub roles: Roles,
+}
+
+/// Which role a token brings: the highest whose values its claim is, or holds in a list. None of them is 403.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Roles {
+    /// The claim, such as `roles` or `groups`.
+    pub claim: String,
+    /// Values of a reader. Default: none.
+    pub reader: Option<Vec<String>>,
+    /// Values of an operator. Default: none.
+    pub operator: Option<Vec<String>>,
+    /// Values of an owner. Default: none.
+    pub owner: Option<Vec<String>>,
+}
+
 /// What somebody may do on the management plane. Each role may do all that the one before it may.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
