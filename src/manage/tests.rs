@@ -23,6 +23,7 @@ use super::Management;
 use super::Traffic;
 use super::routes::Access;
 use super::routes::ROUTES;
+use crate::config::IssuerKeys;
 use crate::config::Role;
 use crate::config::SigningAlgorithm;
 use crate::model::digest::Digest;
@@ -31,6 +32,7 @@ use crate::model::time::UnixSeconds;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::issuer_keys::Standing;
 use crate::snapshot::inputs::Inputs;
+use crate::snapshot::inputs::LoadedIssuer;
 use crate::snapshot::live::Live;
 use crate::snapshot::testing::Stage;
 use crate::tokens::jwks::KeySet;
@@ -230,7 +232,8 @@ async fn a_token_of_a_configured_issuer_brings_the_highest_role_that_its_claim_n
     let stranger = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let set = KeySet::parse(json!({ "keys": [key.public_jwk()] }).to_string().as_bytes()).unwrap();
     let mut inputs = Inputs::default();
-    inputs.issuers.insert(Name::parse("corp").unwrap(), Arc::new(set));
+    let from = IssuerKeys::File("corp.jwks".into());
+    inputs.issuers.insert(Name::parse("corp").unwrap(), LoadedIssuer { from, keys: Arc::new(set) });
     let plane = Plane::over(Stage::with_inputs(CONFIG, inputs).await);
     let now = UnixSeconds::now().0;
     let claims = |changes: Value| {
