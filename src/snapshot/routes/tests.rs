@@ -33,7 +33,8 @@ fn table(entries: &[(&str, usize)]) -> Result<RouteTable, SameMatch> {
 
 /// A request from its first byte: host and path are read before they are matched.
 fn find(table: &RouteTable, method: &str, host: &str, path: &str) -> Result<usize, Denied> {
-    table.find(&Host::read(host)?, &NormalPath::read(path)?, &method.parse().unwrap())
+    let Ok(method) = method.parse() else { panic!("{method} is no method") };
+    table.find(&Host::read(host)?, &NormalPath::read(path)?, &method)
 }
 
 const OPEN: usize = 0;

@@ -62,7 +62,6 @@ pub(crate) struct PythonServer {
 struct Ready {
     port: u16,
     grpc_port: Option<u16>,
-    metrics_port: Option<u16>,
 }
 
 impl PythonServer {
@@ -100,11 +99,6 @@ impl PythonServer {
     /// Where it speaks gRPC; `MLServer` only.
     pub(crate) fn grpc(&self) -> Option<SocketAddr> {
         self.ready.grpc_port.map(loopback)
-    }
-
-    /// Where its own metrics are; `MLServer` only.
-    pub(crate) fn metrics(&self) -> Option<SocketAddr> {
-        self.ready.metrics_port.map(loopback)
     }
 }
 
