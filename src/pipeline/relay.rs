@@ -69,7 +69,7 @@ impl Relay {
             record: Some(record),
             lease: Some(lease),
             request,
-            timer: IdleTimer::start(idle),
+            timer: IdleTimer::new(idle),
             total: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
         })
     }

@@ -82,7 +82,7 @@ impl RequestBody {
         if inner.is_end_stream() {
             progress.complete();
         }
-        (Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::start(idle) }, progress)
+        (Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::new(idle) }, progress)
     }
 
     fn stop(&self, why: Denied) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -1,4 +1,4 @@
-//! A deadline that progress pushes back without touching the runtime's timers.
+//! A deadline for each wait of many, which costs nothing while nobody has to wait.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -9,32 +9,33 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep_until;
 
-/// Expires when nothing has moved for a while.
+/// Expires when something has been waited for too long.
 ///
-/// Progress costs a clock read. A timer is registered only while somebody waits, and only then
-/// moved on, so a body that streams without pausing never touches the timer wheel.
+/// The time begins when somebody begins to wait, so that a pause of whoever takes the pieces is not held against
+/// whoever sends them. A timer is registered only then, and moved on only when it fires: a body that streams without
+/// pausing touches neither the clock nor the timer wheel.
 #[derive(Debug)]
 pub struct IdleTimer {
     after: Duration,
-    last: Instant,
+    waiting_since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    /// Starts now.
+    /// Nobody waits yet.
     #[must_use]
-    pub fn start(after: Duration) -> Self {
-        Self { after, last: Instant::now(), sleep: None }
+    pub const fn new(after: Duration) -> Self {
+        Self { after, waiting_since: None, sleep: None }
     }
 
-    /// Something moved.
-    pub fn progressed(&mut self) {
-        self.last = Instant::now();
+    /// Something came.
+    pub const fn progressed(&mut self) {
+        self.waiting_since = None;
     }
 
-    /// Ready once nothing has moved for the whole time. Call it when the thing waited for is pending.
+    /// Ready once the wait has taken the whole time. Call it when the thing waited for is pending.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let expires = self.last + self.after;
+        let expires = *self.waiting_since.get_or_insert_with(Instant::now) + self.after;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(expires)));
         while sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= expires {
@@ -55,9 +56,20 @@ mod tests {
     use super::IdleTimer;
 
     #[tokio::test(start_paused = true)]
+    async fn a_pause_of_whoever_takes_the_pieces_does_not_count() {
+        let mut timer = IdleTimer::new(Duration::from_secs(10));
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(timer.poll_expired(cx))).await;
+            assert!(polled.is_pending());
+            timer.progressed();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn progress_pushes_the_deadline_back() {
         let begun = Instant::now();
-        let mut timer = IdleTimer::start(Duration::from_secs(10));
+        let mut timer = IdleTimer::new(Duration::from_secs(10));
         for _ in 0..3 {
             let pause = tokio::time::sleep(Duration::from_secs(8));
             tokio::select! {
