@@ -1,0 +1,57 @@
+//! Every key that opens something, of services and accounts.
+
+use crate::config;
+use crate::config::Config;
+use crate::config::Slots;
+use crate::model::digest::Digest;
+use crate::model::name::Name;
+use crate::snapshot::Accounts;
+use crate::snapshot::compile::CompileError;
+use crate::snapshot::compile::Sources;
+use crate::snapshot::keys::DuplicateKey;
+use crate::snapshot::keys::KeyOwner;
+use crate::snapshot::keys::KeyRecord;
+use crate::snapshot::keys::KeyTable;
+use crate::store::record_key::Owner;
+use crate::store::state::Held;
+
+pub(super) fn keys(config: &Config, sources: Sources<'_>, accounts: &Accounts) -> Result<KeyTable, CompileError> {
+    let mut live: Vec<(Digest, KeyRecord)> = Vec::new();
+    let mut add = |owner: &Owner, number: KeyOwner, slots: Option<&Slots>| {
+        if let Some(Slots::Directory(_) | Slots::References { .. }) = slots {
+            let read = sources.inputs.slots.get(owner).into_iter().flat_map(|loaded| &loaded.keys);
+            live.extend(
+                read.map(|key| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires })),
+            );
+        } else if let (Some(Slots::Store), Held::Keys(keys)) = (slots, sources.state.slots(owner)) {
+            let record = |(slot, digest, expires)| (digest, KeyRecord { owner: number, slot, expires });
+            live.extend(keys.digests().map(record));
+        }
+    };
+    for (index, service) in (0_u32..).zip(config.services.values()) {
+        if let config::Auth::Key(key) = &service.auth {
+            add(&Owner::Service(service.name.clone()), KeyOwner::Service(index), key.slots.as_ref());
+        }
+    }
+    for (index, account) in (0_u32..).zip(&accounts.all) {
+        let slots = config.accounts.get(&account.name).map_or(&Slots::Store, |written| &written.slots);
+        add(&Owner::Account(account.name.clone()), KeyOwner::Account(index), Some(slots));
+    }
+    KeyTable::default().with_changes(&[], &live).map_err(|DuplicateKey { one, other }| {
+        let told = |record: KeyRecord| match record.owner {
+            KeyOwner::Service(index) => {
+                named(config.services.values().nth(place(index)).map(|it| &it.name), "services", record)
+            }
+            KeyOwner::Account(index) => named(accounts.all.get(place(index)).map(|it| &it.name), "accounts", record),
+        };
+        CompileError::DuplicateKey { one: told(one), other: told(other) }
+    })
+}
+
+fn place(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+fn named(name: Option<&Name>, kind: &str, record: KeyRecord) -> String {
+    format!("{kind}.{} ({})", name.map_or("?", Name::as_str), record.slot)
+}

@@ -1,0 +1,146 @@
+//! The services, and the upstreams that they need.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config;
+use crate::config::Config;
+use crate::config::PathMatch;
+use crate::config::Slots;
+use crate::config::TokenIssuer;
+use crate::model::name::Name;
+use crate::model::path::PathTemplate;
+use crate::observe::metrics::Scheme;
+use crate::snapshot::Accounts;
+use crate::snapshot::compile::ISSUE_PATH;
+use crate::snapshot::compile::Sources;
+use crate::snapshot::features::FeatureRules;
+use crate::snapshot::service;
+use crate::snapshot::service::Auth;
+use crate::snapshot::service::Challenge;
+use crate::snapshot::service::Service;
+use crate::snapshot::target::Target;
+use crate::store::record_key::Owner;
+use crate::store::state::Held;
+use crate::tokens::issuer::TrustedIssuer;
+use crate::tokens::verify::ServiceVerifier;
+
+pub(super) type Targets = BTreeMap<Name, Result<Arc<Target>, String>>;
+
+pub(super) fn targets(sources: Sources<'_>, problems: &mut Vec<String>) -> Targets {
+    let running = |name: &Name| {
+        let services = sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
+        services.filter_map(|service| service.target.as_ref()).find(|target| target.name == *name)
+    };
+    let each = sources.config.upstreams.values().map(|upstream| {
+        let target = Target::compile(upstream, &sources.inputs.files, sources.metrics, running(&upstream.name));
+        let target = target.map_err(|why| {
+            problems.push(format!("upstreams.{}: {why}", upstream.name));
+            format!("its upstream {} cannot be used: {why}", upstream.name)
+        });
+        (upstream.name.clone(), target)
+    });
+    each.collect()
+}
+
+/// What the services of one compilation share.
+pub(super) struct Parts<'a> {
+    pub(super) sources: Sources<'a>,
+    pub(super) accounts: &'a Accounts,
+    pub(super) issuers: &'a BTreeMap<TokenIssuer, Arc<TrustedIssuer>>,
+    pub(super) targets: &'a Targets,
+}
+
+impl Parts<'_> {
+    pub(super) fn service(&self, index: u32, settings: &config::Service) -> Service {
+        let metrics = self.sources.metrics.service(&settings.name);
+        let (auth, scheme) = match &settings.auth {
+            config::Auth::Key(key) => {
+                let accounts = service::Accounts::new(&key.accounts, |name| self.accounts.by_name.get(name).copied());
+                (Auth::Key { sources: key.sources.clone().into(), accounts }, Scheme::Key)
+            }
+            config::Auth::Token(token) => {
+                let verifier = self.verifier(&settings.name, token);
+                (Auth::Token { verifier, resource: token.resource.clone() }, Scheme::Token)
+            }
+            config::Auth::Public { .. } => (Auth::Public, Scheme::Public),
+        };
+        metrics.prepare(scheme);
+        let target = self.targets.get(&settings.upstream);
+        let quarantined = self.missing_keys(settings).or_else(|| target?.as_ref().err().cloned());
+        match &quarantined {
+            Some(_) => metrics.quarantine(),
+            None => metrics.serve(),
+        }
+        let identity = &settings.identity;
+        let key_headers = match &auth {
+            Auth::Key { sources, .. } => sources.iter().filter_map(service::header_of).cloned().collect(),
+            Auth::Token { .. } | Auth::Public => Box::default(),
+        };
+        Service {
+            index,
+            auth,
+            features: FeatureRules::compile(&settings.feature_rules),
+            target: target.and_then(|target| target.as_ref().ok()).map(Arc::clone),
+            quarantined,
+            challenge: Challenge::new(&settings.name, &settings.auth),
+            identity_headers: [&identity.principal, &identity.resource, &identity.features]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            key_headers,
+            settings: settings.clone(),
+            metrics,
+        }
+    }
+
+    /// The verifier of the snapshot in force where it says the same: what was verified by it stays so.
+    fn verifier(&self, name: &Name, auth: &config::TokenAuth) -> Arc<ServiceVerifier> {
+        let issuers = auth.issuers.iter().filter_map(|issuer| self.issuers.get(issuer)).map(Arc::clone).collect();
+        let made = ServiceVerifier::new(issuers, auth);
+        let services = self.sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
+        let before =
+            services.filter(|service| service.settings.name == *name).find_map(|service| match &service.auth {
+                Auth::Token { verifier, .. } => Some(verifier),
+                Auth::Key { .. } | Auth::Public => None,
+            });
+        match before {
+            Some(before) if **before == made => Arc::clone(before),
+            Some(_) | None => Arc::new(made),
+        }
+    }
+
+    /// Why the service's own keys are not there, if they should be.
+    fn missing_keys(&self, settings: &config::Service) -> Option<String> {
+        let config::Auth::Key(config::KeyAuth { slots: Some(slots), .. }) = &settings.auth else { return None };
+        let owner = Owner::Service(settings.name.clone());
+        match slots {
+            Slots::Store => match self.sources.state.slots(&owner) {
+                Held::Keys(_) => None,
+                Held::Quarantined(why) => Some(format!("its keys in the store cannot be read: {why}")),
+                Held::Nothing => Some("the store has no keys for it yet".to_owned()),
+            },
+            Slots::Directory(_) | Slots::References { .. } => {
+                let read = self.sources.inputs.slots.contains_key(&owner);
+                (!read).then(|| "its keys could not be read".to_owned())
+            }
+        }
+    }
+}
+
+/// Where LimitedAccessTokens are issued: at every host of the services that say so.
+pub(super) fn issuing_matches(config: &Config) -> Vec<(config::Match, usize)> {
+    let Ok(path) = PathTemplate::parse(ISSUE_PATH) else { return Vec::new() };
+    let mut matches: Vec<(config::Match, usize)> = Vec::new();
+    for (index, service) in config.services.values().enumerate().filter(|(_, it)| it.issues_limited_access_tokens) {
+        for written in &service.matches {
+            let path = PathMatch::Template(path.clone());
+            let entry = config::Match { host: written.host.clone(), path, methods: vec![http::Method::POST] };
+            if !matches.iter().any(|(other, _)| *other == entry) && !service.matches.contains(&entry) {
+                matches.push((entry, index));
+            }
+        }
+    }
+    matches
+}
