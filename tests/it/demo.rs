@@ -19,7 +19,7 @@ use crate::support::gateway::scratch;
 
 /// A demonstration on free ports, killed when dropped.
 #[derive(Debug)]
-struct Demo {
+pub(crate) struct Demo {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
@@ -50,7 +50,7 @@ impl Demo {
         self.lines.recv_timeout(PATIENCE).expect("the demonstration prints a line")
     }
 
-    fn json(arguments: &[&str]) -> (Self, Value) {
+    pub(crate) fn json(arguments: &[&str]) -> (Self, Value) {
         let demo = Self::start(&[&["--json"], arguments].concat());
         let line = demo.line();
         let document = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -58,7 +58,7 @@ impl Demo {
     }
 
     /// SIGTERM, and its exit code.
-    fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap().code()

@@ -15,5 +15,6 @@ mod headers;
 mod issuers;
 mod protocols;
 mod refusals;
+mod sdk;
 mod servers;
 mod support;

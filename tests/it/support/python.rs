@@ -122,6 +122,27 @@ pub(crate) fn call_grpc(arguments: &[&str]) -> Result<serde_json::Value, PythonE
     })
 }
 
+/// Drives Azure's published clients with `tests/servers/azure_sdk.py` against the demonstration that printed `demo`, and
+/// returns the object that it prints last.
+///
+/// # Errors
+///
+/// [`PythonError`], with what the clients wrote to stderr where they failed.
+pub(crate) fn call_azure_sdk(demo: &serde_json::Value) -> Result<serde_json::Value, PythonError> {
+    let mut command = python("sdk", "azure_sdk.py")?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(demo.to_string().as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(last).map_err(|_not_json| PythonError::Failed {
+        status: output.status,
+        log: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
 /// Why there is no server, or no answer of the client. `Debug` prints the sentence, for tests that unwrap.
 #[derive(thiserror::Error)]
 pub(crate) enum PythonError {
@@ -129,7 +150,7 @@ pub(crate) enum PythonError {
     NoEnvironment(PathBuf),
     #[error("{script} ended, or was not ready after {} s; the end of its log:\n{log}", START_LIMIT.as_secs())]
     NotReady { script: &'static str, log: String },
-    #[error("grpc_client.py ended with {status}:\n{log}")]
+    #[error("the client ended with {status}:\n{log}")]
     Failed { status: ExitStatus, log: String },
     #[error("could not run Python: {0}")]
     Io(#[from] io::Error),
