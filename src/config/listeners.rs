@@ -1,0 +1,48 @@
+//! Who listens where.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::model::name::Name;
+
+/// The three planes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listeners {
+    /// Clients' listeners; at least one.
+    pub traffic: Vec<Listener>,
+    /// Operators' listener; `None` where this gateway is not to be managed.
+    pub management: Option<Listener>,
+    /// The kubelet's and Prometheus' listener.
+    pub health: Listener,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in logs and metrics: `traffic-0`, `management`, `health`, or as configured.
+    pub name: Name,
+    /// Where it listens.
+    pub address: Address,
+    /// TLS; `None` is plain text.
+    pub tls: Option<ServerTls>,
+}
+
+/// Where a listener listens, or an endpoint lives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A TCP address. Port 0 lets the kernel choose; the port is logged.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A listener's TLS. Versions 1.2 and 1.3 only; certificates are read again on every reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub private_key: PathBuf,
+    /// CAs of client certificates, PEM; where given, a client without a valid certificate is refused.
+    pub client_ca: Option<PathBuf>,
+}

@@ -1,0 +1,52 @@
+//! What concerns the process as a whole: where secrets and state lie, what is logged, how it changes and leaves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a secret comes from. Never the secret itself: none stands in `gateway.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretRef {
+    /// `file:<path>`. Trailing line ends are not part of the secret.
+    File(PathBuf),
+    /// `env:<NAME>`, read once at start.
+    Env(String),
+    /// `credential:<name>`, a file in `$CREDENTIALS_DIRECTORY` (systemd).
+    Credential(String),
+}
+
+/// The store's engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Directory of the embedded store's file and, unless `master_key` says otherwise, of the master key. Default `state`.
+    pub directory: PathBuf,
+    /// The key that seals listed keys: 32 bytes, base64. `None` is `master.key` in `directory`, made on first start.
+    pub master_key: Option<SecretRef>,
+}
+
+/// The access log: one JSON line a request, on standard output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AccessLog {
+    /// No line for anyone.
+    Off,
+    /// A line for this share of the requests that succeeded, 0.0 to 1.0, and for every refusal.
+    On {
+        /// Share of successful requests that get a line.
+        sample: f64,
+    },
+}
+
+/// How SIGTERM is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long connections are still accepted after readiness has fallen. Default 5 s.
+    pub delay: Duration,
+    /// Longest wait for what is in flight after that. Default 20 s: with `delay` below the 30 s of Kubernetes.
+    pub deadline: Duration,
+}
+
+/// How changes of files are noticed besides SIGHUP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// How often every file is read again, should the watch have missed a change. Default 30 s.
+    pub poll: Duration,
+}

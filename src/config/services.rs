@@ -1,0 +1,119 @@
+//! What is exposed.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::Method;
+
+use crate::config::Auth;
+use crate::config::FeatureRule;
+use crate::config::Platform;
+use crate::model::name::Name;
+use crate::model::path::PathAllowances;
+use crate::model::path::PathTemplate;
+
+/// What is exposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    /// Which requests are for it; at least one.
+    pub matches: Vec<Match>,
+    /// Where they go.
+    pub upstream: Name,
+    /// A prefix of the matched path, whole segments, that the upstream does not see. No trailing slash.
+    pub strip_prefix: Option<String>,
+    /// Who may call: exactly one mode, by construction.
+    pub auth: Auth,
+    /// Calls that need features; of the rules that fit a call, every one must be satisfied.
+    pub feature_rules: Vec<FeatureRule>,
+    /// Where it runs, in the eyes of Azure's v1 SDK.
+    pub platform: Platform,
+    /// Whose error bodies the callers read.
+    pub dialect: Dialect,
+    /// Whether `POST /sts/v1.0/issueLimitedAccessToken` is answered at this service's hosts.
+    pub issues_limited_access_tokens: bool,
+    /// Headers that tell the upstream who called.
+    pub identity: IdentityHeaders,
+    /// Whether WebSocket and other upgrades pass after authentication. Default no.
+    pub upgrades: Upgrades,
+    /// Oddities of a path that this service takes in spite of what they can hide.
+    pub path_allows: PathAllowances,
+    /// Largest request body in bytes; `None` is no limit. Default 64 MiB.
+    pub max_body_bytes: Option<u64>,
+    /// How long the upstream and the client are waited for.
+    pub timeouts: Timeouts,
+}
+
+/// Which requests are for a service. What is not said matches everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// The host.
+    pub host: HostMatch,
+    /// The path.
+    pub path: PathMatch,
+    /// Methods; empty is every method. `HEAD` is matched as `GET` where `GET` is listed.
+    pub methods: Vec<Method>,
+}
+
+/// The host that a match wants, without port, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostMatch {
+    /// Any host.
+    Any,
+    /// This host.
+    Exact(String),
+    /// `*.example.com`: any host with one label or more before this suffix (kept as `example.com`).
+    Under(String),
+}
+
+/// The path that a match wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// The whole path, with `{name}` for any one segment.
+    Template(PathTemplate),
+    /// These leading segments, on a segment boundary: `/a` matches `/a`, `/a/` and `/a/b`, not `/ab`. `/` matches every path.
+    Prefix(PathTemplate),
+}
+
+/// Whose error bodies the callers read. Every body is `application/problem+json` with `error: {code, message}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Azure ML scoring.
+    Scoring,
+    /// Azure Face.
+    Face,
+}
+
+/// Headers that tell the upstream who called. A client's own copies are always removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// The principal: `service:<name>:primary`, `account:<name>`, `token:<subject>`. Default `x-scoregate-principal`.
+    pub principal: Option<HeaderName>,
+    /// The account's resource identifier. Default `x-scoregate-resource`.
+    pub resource: Option<HeaderName>,
+    /// The features that the request may use, comma-separated. Default `x-scoregate-features`.
+    pub features: Option<HeaderName>,
+}
+
+/// Whether upgrades pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrades {
+    /// `Upgrade` is removed and the request goes on as plain HTTP.
+    Removed,
+    /// `websocket` passes after authentication.
+    WebSocket,
+}
+
+/// How long is waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection to the upstream, TLS included. Default 2 s.
+    pub connect: Duration,
+    /// For the head of the answer, from the end of the request. Default 60 s.
+    pub response: Duration,
+    /// For the next piece of a body in either direction. Default 5 min.
+    pub idle: Duration,
+    /// For the whole exchange; `None` is no limit, so that streams can last. Default none.
+    pub total: Option<Duration>,
+}
