@@ -1,6 +1,7 @@
 //! The request goes to its upstream, and the head of the answer comes back.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::Request;
@@ -34,6 +35,7 @@ use crate::pipeline::upgrade;
 use crate::pipeline::upgrade::Upgrading;
 use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
+use crate::upstream::body::TrailerRule;
 use crate::upstream::clients::Answer;
 use crate::upstream::clients::Stopped;
 
@@ -55,7 +57,14 @@ pub async fn send(
     let deadline = timeouts.total.map(|total| record.started() + total);
     let upgrading = upgrade_of(&admitted, &mut head);
     let passed = (!body.is_end_stream()).then(|| record.request_bytes());
-    let (body, progress) = RequestBody::new(body, settings.max_body_bytes.unwrap_or(u64::MAX), timeouts.idle, passed);
+    let trailers = (!body.is_end_stream()).then(|| {
+        let service = Arc::clone(&admitted.service);
+        TrailerRule::new(move |trailers| {
+            headers::strip_trailers(trailers, &service.identity_headers, &service.key_headers);
+        })
+    });
+    let limit = settings.max_body_bytes.unwrap_or(u64::MAX);
+    let (body, progress) = RequestBody::new(body, limit, timeouts.idle, passed, trailers);
     rewrite(&mut head, &admitted, peer, trusts_peer, &record, upgrading.as_ref());
     record.forwarding(&admitted.target.metrics, Instant::now());
     let sending = gateway.clients.send(&admitted.target, &timeouts, Request::from_parts(head, body), &progress);
@@ -84,9 +93,11 @@ pub async fn send(
     if !head.headers.contains_key(REQUEST_ID) {
         head.headers.insert(REQUEST_ID, record.request_id());
     }
-    let mut relay = Relay::new(body, record, lease, progress, timeouts.idle, deadline);
-    relay.take_first().await;
-    Ok(Response::from_parts(head, AnswerBody::Relayed(relay)))
+    let relay = Relay::new(body, record, lease, progress, timeouts.idle, deadline);
+    match relay.take_first().await {
+        Ok(relay) => Ok(Response::from_parts(head, AnswerBody::Relayed(relay))),
+        Err((failed, record)) => Err((failed.into(), record)),
+    }
 }
 
 /// Whether the client asks for a protocol that the service passes on.

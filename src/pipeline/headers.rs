@@ -71,7 +71,7 @@ pub fn strip_request(headers: &mut HeaderMap, identity: &[HeaderName], key_heade
         let is_set_here = |name: &str| identity.iter().chain(key_headers).any(|own| own == name);
         match fate(name.as_str()) {
             Fate::OneHop | Fate::Ours => true,
-            Fate::Rewritten => false,
+            Fate::Rewritten => is_set_here(name.as_str()),
             Fate::Passes if name.as_str().contains('_') => {
                 let twin = name.as_str().replace('_', "-");
                 fate(&twin) != Fate::Passes || is_set_here(&twin)
@@ -147,10 +147,9 @@ impl Origin<'_> {
             Some(peer) => peer.to_string(),
             None => "unknown".to_owned(),
         };
-        let chain = match headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
-            Some(before) => format!("{before}, {hop}"),
-            None => hop,
-        };
+        let mut chain = lines_of(headers, &FORWARDED_FOR);
+        chain.push(&hop);
+        let chain = chain.join(", ");
         insert(headers, FORWARDED_FOR, &chain);
         if !headers.contains_key(FORWARDED_PROTO) {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
@@ -167,8 +166,10 @@ impl Origin<'_> {
     }
 
     fn extend_forwarded(&self, headers: &mut HeaderMap) {
-        let Some(before) = headers.get(header::FORWARDED).and_then(|value| value.to_str().ok()) else { return };
-        let mut chain = before.to_owned();
+        let mut chain = lines_of(headers, &header::FORWARDED).join(", ");
+        if chain.is_empty() {
+            return;
+        }
         let written = match self.peer {
             Some(IpAddr::V4(peer)) => write!(chain, ", for={peer};proto={}", self.scheme),
             Some(IpAddr::V6(peer)) => write!(chain, ", for=\"[{peer}]\";proto={}", self.scheme),
@@ -180,6 +181,17 @@ impl Origin<'_> {
     }
 }
 
+/// All lines of a list: proxies append to the last one, or write one of their own (RFC 9110 §5.3).
+fn lines_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+}
+
+/// Removes from a request's trailers what its headers may not bring either, and what only headers may say.
+pub fn strip_trailers(trailers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
+    strip_request(trailers, identity, key_headers);
+    remove_where(trailers, |name| fate(name.as_str()) == Fate::Rewritten);
+}
+
 /// The client's address: the peer's, or behind trusted proxies the last one that none of them vouches for.
 #[must_use]
 pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
@@ -189,7 +201,7 @@ pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderM
         return Some(peer);
     }
     let mut nearest = peer;
-    let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let lines = lines_of(headers, &FORWARDED_FOR);
     for claimed in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let Ok(address) = claimed.trim().parse::<IpAddr>() else { break };
         nearest = address;
@@ -304,6 +316,37 @@ mod tests {
         assert_eq!(sent["x-forwarded-for"], "9.9.9.9, 10.0.0.1");
         assert_eq!(sent["x-forwarded-proto"], "https");
         assert_eq!(sent["forwarded"], "for=9.9.9.9, for=10.0.0.1;proto=http");
+    }
+
+    #[test]
+    fn a_chain_of_several_lines_is_one_chain() {
+        let mut sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "2.2.2.2")]);
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        let origin = Origin { peer: Some(peer), peer_is_trusted: true, scheme: "http", host: "a.example" };
+        origin.write(&mut sent, http::Version::HTTP_11);
+        assert_eq!(sent.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["6.6.6.6, 2.2.2.2, 10.0.0.1"]);
+    }
+
+    #[test]
+    fn trailers_bring_nothing_that_headers_may_not() {
+        let mut sent = headers(&[
+            ("x-sum", "1"),
+            ("authorization", "Bearer k"),
+            ("x-scoregate-principal", "root"),
+            ("x-key", "k"),
+            ("content-length", "5"),
+            ("x-forwarded-for", "1.1.1.1"),
+        ]);
+        let identity = [HeaderName::from_static("x-scoregate-principal")];
+        super::strip_trailers(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
+        assert_eq!(names(&sent), ["x-sum"]);
+    }
+
+    #[test]
+    fn an_identity_header_among_the_forwarding_ones_is_still_the_gateways() {
+        let mut sent = headers(&[("x-forwarded-user", "root")]);
+        strip_request(&mut sent, &[HeaderName::from_static("x-forwarded-user")], &[]);
+        assert!(sent.is_empty());
     }
 
     #[test]

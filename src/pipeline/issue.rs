@@ -114,7 +114,7 @@ pub(super) async fn answer(
 
 async fn read(body: Incoming, idle: Duration, record: &mut Record) -> Result<Bytes, Unissued> {
     let most = IssueRequest::MAX_BODY_BYTES as u64;
-    let (body, progress) = RequestBody::new(body, most, idle, Some(record.request_bytes()));
+    let (body, progress) = RequestBody::new(body, most, idle, Some(record.request_bytes()), None);
     match tokio::time::timeout(BODY_WITHIN, body.collect()).await {
         Err(_elapsed) => Err(Denied::BodyTimeout.into()),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -1,6 +1,7 @@
 //! Asking the control runtime to fetch a foreign issuer's keys, when a token was signed by one that is not known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::mpsc;
@@ -10,6 +11,10 @@ use tokio::time::Instant;
 use crate::model::name::Name;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
+
+/// Longest wait of a request for an issuer's keys: a discovery document and a key set, and a moment to bring them
+/// into force.
+const WITHIN: Duration = Duration::from_secs(12);
 
 /// What a fetch has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +73,9 @@ impl KeyRequests {
         if self.requests.try_send(KeysWanted { issuer, done }).is_err() {
             return Err(Failed::IssuerUnavailable.into());
         }
-        match told.await {
-            Ok(Fetched::Current) => Ok(()),
-            Ok(Fetched::Unavailable) | Err(_) => Err(Failed::IssuerUnavailable.into()),
+        match tokio::time::timeout(WITHIN, told).await {
+            Ok(Ok(Fetched::Current)) => Ok(()),
+            Ok(Ok(Fetched::Unavailable) | Err(_)) | Err(_) => Err(Failed::IssuerUnavailable.into()),
         }
     }
 }

@@ -79,22 +79,33 @@ impl Relay {
     /// The body belongs to another task, which delivers a piece when it is asked. One turn of the queue lets it;
     /// without that the head would leave in a write of its own. Nothing is waited for: an event stream's head
     /// goes out at once.
-    pub async fn take_first(&mut self) {
+    ///
+    /// # Errors
+    /// An answer that is broken from the start: its head has not gone out, so the client can be told honestly.
+    pub async fn take_first(mut self: Box<Self>) -> Result<Box<Self>, (Failed, Record)> {
         if self.inner.is_end_stream() {
-            return;
+            return Ok(self);
         }
         for turn in [Turn::Asks, Turn::Takes] {
             let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.inner).poll_frame(cx))).await;
             match (polled, turn) {
                 (Poll::Ready(Some(Ok(frame))), _) => {
                     self.first = Some(frame);
-                    return;
+                    break;
+                }
+                (Poll::Ready(Some(Err(error))), _) => {
+                    self.lease = None;
+                    return match self.record.take() {
+                        Some(record) => Err((failure_of(&error), record)),
+                        None => Ok(self),
+                    };
                 }
                 (Poll::Pending, Turn::Asks) => next_turn().await,
-                // An end or an error is told again to whoever polls next.
-                (Poll::Ready(_) | Poll::Pending, _) => return,
+                // An end is told again to whoever polls next.
+                (Poll::Ready(None) | Poll::Pending, _) => break,
             }
         }
+        Ok(self)
     }
 
     fn ended(&mut self) {
@@ -113,6 +124,10 @@ impl Relay {
             record.broke_off(why);
         }
     }
+}
+
+fn failure_of(error: &hyper::Error) -> Failed {
+    if error.is_parse() { Failed::UpstreamProtocol } else { Failed::UpstreamClosed }
 }
 
 #[derive(Clone, Copy)]
@@ -160,7 +175,7 @@ impl Body for Relay {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                this.broke(if error.is_parse() { Failed::UpstreamProtocol } else { Failed::UpstreamClosed });
+                this.broke(failure_of(&error));
                 Poll::Ready(Some(Err(Broken::Upstream(error))))
             }
             Poll::Pending => {

@@ -204,11 +204,12 @@ impl Reading<'_> {
     fn management_key(&mut self, key: &ManagementKey) {
         let at = format!("management_keys.{}", key.name);
         match secret::read_key(&key.key, "the management key") {
-            Ok(digest) => drop(self.inputs.management_keys.insert(key.name.clone(), digest)),
+            Ok(digest) => drop(self.inputs.management_keys.insert(key.name.clone(), (key.key.clone(), digest))),
             Err(source) => {
-                let last_good = self.before.management_keys.get(&key.name).copied();
+                let last_good =
+                    self.before.management_keys.get(&key.name).filter(|(from, _)| *from == key.key).cloned();
                 self.missed(at, source, last_good.is_some());
-                self.inputs.management_keys.extend(last_good.map(|digest| (key.name.clone(), digest)));
+                self.inputs.management_keys.extend(last_good.map(|loaded| (key.name.clone(), loaded)));
             }
         }
     }

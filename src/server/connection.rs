@@ -45,7 +45,11 @@ const MAX_STREAMS: u32 = 250;
 
 /// How connections are served; made once by each worker.
 #[derive(Debug)]
-pub struct Protocols(auto::Builder<LocalExecutor>);
+pub struct Protocols {
+    either: auto::Builder<LocalExecutor>,
+    http1: auto::Builder<LocalExecutor>,
+    http2: auto::Builder<LocalExecutor>,
+}
 
 impl Protocols {
     /// HTTP/1.1 and HTTP/2, told apart by ALPN or by HTTP/2's preface (RFC 9113 §3.3).
@@ -64,7 +68,15 @@ impl Protocols {
             .keep_alive_interval(Some(Duration::from_secs(60)))
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES);
-        Self(builder)
+        Self { http1: builder.clone().http1_only(), http2: builder.clone().http2_only(), either: builder }
+    }
+
+    const fn of(&self, spoken: Spoken) -> &auto::Builder<LocalExecutor> {
+        match spoken {
+            Spoken::Http1 => &self.http1,
+            Spoken::Http2 => &self.http2,
+            Spoken::Either => &self.either,
+        }
     }
 }
 
@@ -117,17 +129,20 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
             }
         },
     };
-    // hyper waits for a first byte without a deadline.
-    if tokio::time::timeout(HEAD_WITHIN, first_byte(&stream)).await.is_err() {
-        return;
-    }
+    // hyper waits for the first bytes without a deadline, and through a drain.
+    let spoken = tokio::select! {
+        biased;
+        spoken = tokio::time::timeout(HEAD_WITHIN, spoken(&stream)) => spoken,
+        () = drain.cancelled() => return,
+    };
+    let Ok(spoken) = spoken else { return };
     let scheme = if tls == Tls::On { Scheme::HTTPS } else { Scheme::HTTP };
     let peer = Rc::new(Peer { connection: record::Peer { address, scheme }, listener });
     let service = service_fn(move |request| {
         let (gateway, peer) = (Rc::clone(&gateway), Rc::clone(&peer));
         async move { Ok::<_, Infallible>(gateway.answer(&peer, request).await) }
     });
-    let mut connection = pin!(protocols.0.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(protocols.of(spoken).serve_connection_with_upgrades(TokioIo::new(stream), service));
     // The connection goes first: what has arrived before the drain is served.
     let ended = tokio::select! {
         biased;
@@ -157,13 +172,44 @@ fn version_of(stream: &Stream) -> TlsVersion {
     if agreed == Some(rustls::ProtocolVersion::TLSv1_2) { TlsVersion::V1_2 } else { TlsVersion::V1_3 }
 }
 
-/// Waits until the client has sent something; a TLS client has, in its handshake.
-async fn first_byte(stream: &Stream) {
-    let readable = match stream {
-        Stream::Tcp(tcp) => tcp.readable().await,
-        Stream::Unix(unix) => unix.readable().await,
-        Stream::Tls(_) => Ok(()),
-    };
-    // A broken connection is found out by whoever reads it.
-    drop(readable);
+/// What a client begins to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    /// Not looked at.
+    Either,
+}
+
+/// How an HTTP/2 connection begins (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Pause before a preface that has come in part is looked at again.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until it is clear what the client speaks: agreed on in the handshake, or told by its first bytes.
+async fn spoken(stream: &Stream) -> Spoken {
+    match stream {
+        Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => Spoken::Http2,
+        Stream::Tls(_) => Spoken::Http1,
+        Stream::Tcp(tcp) => peeked(tcp).await,
+        // A socket of this machine cannot be peeked at, and is no stranger's.
+        Stream::Unix(_) => Spoken::Either,
+    }
+}
+
+async fn peeked(tcp: &tokio::net::TcpStream) -> Spoken {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        // A broken connection is found out by whoever reads it.
+        let Ok(seen) = tcp.peek(&mut first).await else { return Spoken::Http1 };
+        let begun = first.get(..seen).unwrap_or_default();
+        if seen == 0 || !PREFACE.starts_with(begun) {
+            return Spoken::Http1;
+        }
+        if seen == PREFACE.len() {
+            return Spoken::Http2;
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
 }

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::config::Address;
 use crate::config::Listener;
 use crate::model::name::Name;
@@ -93,13 +91,21 @@ impl Fleet {
         self.listening.get(name).map(|listens| &listens.at)
     }
 
-    /// Accepts no more, finishes what is in flight for at most `within`, and ends the workers.
-    pub async fn drain(self, within: Duration) {
+    /// Accepts no more, finishes what is in flight for at most `within`, and ends the workers. What is returned ends
+    /// when they have.
+    pub fn drain(&self, within: Duration) -> impl Future<Output = ()> + use<> {
         self.workers.iter().for_each(|worker| worker.tell(Command::Drain(within)));
-        // Workers end by themselves within the deadline; the margin covers a thread that is not scheduled.
-        let deadline = Instant::now() + within + Duration::from_secs(2);
-        while self.workers.iter().any(|worker| !worker.has_ended()) && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let ended: Vec<_> = self.workers.iter().map(Worker::ended).collect();
+        async move {
+            // Workers end by themselves within the deadline; the margin covers a thread that is not scheduled.
+            let all = async {
+                for worker in ended {
+                    worker.cancelled_owned().await;
+                }
+            };
+            if tokio::time::timeout(within + Duration::from_secs(2), all).await.is_err() {
+                tracing::warn!("a worker has not ended in time");
+            }
         }
     }
 }

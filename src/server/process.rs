@@ -13,6 +13,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Address;
@@ -204,15 +205,35 @@ impl Process {
         }
     }
 
-    /// Serves until `stop` ends, then drains.
+    /// Serves until `stop` ends, then drains. Changes come into force until the last connection has ended: a key that
+    /// is revoked during a drain is refused like any other.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let mut stop = std::pin::pin!(stop);
         let mut poll = tokio::time::interval(self.reloader.config().reload.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.reset();
+        self.follow_changes(stop, &mut poll).await;
+
+        let shutdown = self.reloader.config().shutdown;
+        self.draining.store(true, Ordering::Relaxed);
+        self.metrics.gateway.drain_began();
+        tracing::info!(delay = ?shutdown.delay, deadline = ?shutdown.deadline, "draining");
+        self.follow_changes(tokio::time::sleep(shutdown.delay), &mut poll).await;
+        let drained = self.fleet.drain(shutdown.deadline);
+        self.follow_changes(drained, &mut poll).await;
+        // The workers' ends of the access log have gone with them.
+        drop(self.planes);
+        if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
+            tracing::warn!("the last lines of the access log could not be written");
+        }
+        tracing::info!("the gateway has stopped");
+    }
+
+    /// Brings changes into force as they come, until `end` ends.
+    async fn follow_changes(&mut self, end: impl Future<Output = ()>, poll: &mut Interval) {
+        let mut end = std::pin::pin!(end);
         loop {
             let cause = tokio::select! {
-                () = &mut stop => break,
+                () = &mut end => return,
                 Some(cause) = self.wake_ups.causes.recv() => {
                     // A change of several files comes as several events; the last of them finds all in place.
                     tokio::time::sleep(SETTLE).await;
@@ -238,7 +259,6 @@ impl Process {
             };
             self.change(cause).await;
         }
-        self.drain().await;
     }
 
     /// One change, from its wake-up to being in force. An error at any point leaves everything as it was.
@@ -295,9 +315,10 @@ impl Process {
             Some(Event::Changed(update)) => {
                 if update.revision > self.reloader.state.revision {
                     self.store.follow(&mut self.reloader.state, &update);
-                    return Some(Cause::StoreChanged);
                 }
-                None
+                // It may have been read already by a change that was refused for another reason.
+                let behind = self.reloader.snapshot().store_revision < update.revision;
+                behind.then_some(Cause::StoreChanged)
             }
             Some(Event::Alive) => None,
             Some(Event::Compacted) | None => {
@@ -319,21 +340,6 @@ impl Process {
         let state = self.store.read().await?;
         let watch = self.store.watch(state.revision).await?;
         Ok((state, watch))
-    }
-
-    /// Readiness falls first; then nothing more is accepted, and what is in flight gets its time.
-    async fn drain(self) {
-        let shutdown = self.reloader.config().shutdown;
-        self.draining.store(true, Ordering::Relaxed);
-        self.metrics.gateway.drain_began();
-        tracing::info!(delay = ?shutdown.delay, deadline = ?shutdown.deadline, "draining");
-        tokio::time::sleep(shutdown.delay).await;
-        self.fleet.drain(shutdown.deadline).await;
-        drop(self.planes);
-        if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
-            tracing::warn!("the last lines of the access log could not be written");
-        }
-        tracing::info!("the gateway has stopped");
     }
 }
 

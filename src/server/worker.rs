@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -55,7 +54,7 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Worker {
     commands: mpsc::UnboundedSender<Command>,
-    thread: JoinHandle<()>,
+    ended: CancellationToken,
 }
 
 impl Worker {
@@ -66,11 +65,16 @@ impl Worker {
     pub fn start(index: usize, gateway: impl FnOnce() -> Gateway + Send + 'static) -> io::Result<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let runtime = move || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || match runtime() {
-            Ok(runtime) => runtime.block_on(work(Rc::new(gateway()), inbox)),
-            Err(error) => tracing::error!(%error, worker = index, "a worker could not start"),
+        let ended = CancellationToken::new();
+        let told = ended.clone().drop_guard();
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let _told = told;
+            match runtime() {
+                Ok(runtime) => runtime.block_on(work(Rc::new(gateway()), inbox)),
+                Err(error) => tracing::error!(%error, worker = index, "a worker could not start"),
+            }
         })?;
-        Ok(Self { commands, thread })
+        Ok(Self { commands, ended })
     }
 
     /// Tells the worker something. A worker that has ended hears nothing.
@@ -78,10 +82,10 @@ impl Worker {
         drop(self.commands.send(command));
     }
 
-    /// Whether its thread has ended.
+    /// Cancelled when its thread ends, whichever way.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::IssuerKeys;
+use crate::config::SecretRef;
 use crate::config::Slots;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
@@ -47,8 +48,8 @@ pub struct LoadedIssuer {
 pub struct Inputs {
     /// Keys by owner.
     pub slots: BTreeMap<Owner, LoadedSlots>,
-    /// SHA-256 of each management key.
-    pub management_keys: BTreeMap<Name, Digest>,
+    /// SHA-256 of each management key, and where it was read: a key that has moved is not believed by its old place.
+    pub management_keys: BTreeMap<Name, (SecretRef, Digest)>,
     /// PEM files.
     pub files: Files,
     /// Keys of foreign issuers.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use crate::config::Auth;
 use crate::config::Config;
+use crate::config::SecretRef;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::time::UnixSeconds;
@@ -40,7 +41,8 @@ impl Stage {
     pub(crate) async fn new(text: &str, management_keys: &[(&str, &str)]) -> Self {
         let mut inputs = Inputs::default();
         for (name, key) in management_keys {
-            inputs.management_keys.insert(Name::parse(name).unwrap(), Digest::of(key.as_bytes()));
+            let loaded = (SecretRef::Env((*name).to_owned()), Digest::of(key.as_bytes()));
+            inputs.management_keys.insert(Name::parse(name).unwrap(), loaded);
         }
         Self::with_inputs(text, inputs).await
     }

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
@@ -68,12 +69,35 @@ pub struct RequestBody {
     passed: Option<ByteCount>,
     left: u64,
     timer: IdleTimer,
+    trailers: Option<TrailerRule>,
+}
+
+/// What becomes of trailers before they go on.
+pub struct TrailerRule(Box<dyn Fn(&mut HeaderMap)>);
+
+impl TrailerRule {
+    /// Trailers go on as `clean` leaves them.
+    pub fn new(clean: impl Fn(&mut HeaderMap) + 'static) -> Self {
+        Self(Box::new(clean))
+    }
+}
+
+impl std::fmt::Debug for TrailerRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrailerRule").finish_non_exhaustive()
+    }
 }
 
 impl RequestBody {
     /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece, and counts into `passed`.
     #[must_use]
-    pub fn new(inner: Incoming, limit: u64, idle: Duration, passed: Option<ByteCount>) -> (Self, Rc<Progress>) {
+    pub fn new(
+        inner: Incoming,
+        limit: u64,
+        idle: Duration,
+        passed: Option<ByteCount>,
+        trailers: Option<TrailerRule>,
+    ) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress {
             completed: Cell::new(None),
             stopped: Cell::new(None),
@@ -82,7 +106,10 @@ impl RequestBody {
         if inner.is_end_stream() {
             progress.complete();
         }
-        (Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::new(idle) }, progress)
+        (
+            Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::new(idle), trailers },
+            progress,
+        )
     }
 
     fn stop(&self, why: Denied) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -98,7 +125,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.timer.progressed();
                 this.progress.unclaimed_since.set(Some(Instant::now()));
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -106,6 +133,9 @@ impl Body for RequestBody {
                 this.left = left;
                 if let Some(passed) = &this.passed {
                     passed.add(bytes);
+                }
+                if let (Some(trailers), Some(rule)) = (frame.trailers_mut(), &this.trailers) {
+                    (rule.0)(trailers);
                 }
                 if this.inner.is_end_stream() {
                     this.progress.complete();

@@ -27,7 +27,7 @@ pub(super) fn management(
 ) -> Management {
     let Sources { config, inputs, .. } = sources;
     let mut operators: Vec<Operator> = Vec::with_capacity(inputs.management_keys.len());
-    for (name, digest) in &inputs.management_keys {
+    for (name, (_, digest)) in &inputs.management_keys {
         let role = config.management_keys.get(name).map_or(Role::Owner, |key| key.role);
         if keys.get(digest).is_some() || operators.iter().any(|other| other.digest == *digest) {
             problems.push(format!("management_keys.{name}: the same key opens something else already"));
