@@ -1,5 +1,6 @@
 //! The upstream's answer on its way to the client: streamed, counted, its record and its connection in tow.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -126,8 +127,12 @@ impl Relay {
     }
 }
 
+/// hyper tells broken chunks as input that is invalid, and only by their cause.
 fn failure_of(error: &hyper::Error) -> Failed {
-    if error.is_parse() { Failed::UpstreamProtocol } else { Failed::UpstreamClosed }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let invalid =
+        cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+    if error.is_parse() || invalid { Failed::UpstreamProtocol } else { Failed::UpstreamClosed }
 }
 
 #[derive(Clone, Copy)]

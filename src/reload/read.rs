@@ -243,3 +243,41 @@ fn is_same_place(one: &IssuerKeys, other: &IssuerKeys) -> bool {
         (one, other) => one == other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Fetched;
+    use super::Inputs;
+    use super::read;
+    use crate::config::Config;
+    use crate::model::digest::Digest;
+    use crate::model::name::Name;
+
+    #[test]
+    fn a_management_key_that_has_moved_is_not_believed_by_its_old_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = |file: &str| {
+            let path = directory.path().join(file);
+            let text = format!(
+                "listeners: {{traffic: [{{address: '127.0.0.1:1'}}], health: {{address: '127.0.0.1:2'}}}}\n\
+                 management_keys: {{ops: {{key: 'file:{}', role: owner}}}}\n\
+                 upstreams: {{u: {{endpoints: ['http://127.0.0.1:3']}}}}\n\
+                 services: {{s: {{upstream: u, auth: {{public: 'a test'}}}}}}\n",
+                path.display()
+            );
+            Config::read(&text).unwrap()
+        };
+        std::fs::write(directory.path().join("old"), "0123456789abcdef").unwrap();
+        let known =
+            |inputs: &Inputs| inputs.management_keys.get(&Name::parse("ops").unwrap()).map(|(_, digest)| *digest);
+
+        let (before, problems) = read(&written("old"), &Inputs::default(), &Fetched::default());
+        assert!(problems.is_empty());
+        assert_eq!(known(&before), Some(Digest::of(b"0123456789abcdef")));
+        std::fs::remove_file(directory.path().join("old")).unwrap();
+        let (gone, problems) = read(&written("old"), &before, &Fetched::default());
+        assert_eq!((known(&gone), problems.len()), (known(&before), 1), "a file that is gone keeps what was read");
+        let (moved, problems) = read(&written("new"), &before, &Fetched::default());
+        assert_eq!((known(&moved), problems.len()), (None, 1), "a place that was left is not believed");
+    }
+}

@@ -126,10 +126,11 @@ fn trailers_pass_in_both_directions() {
     client.send(request(
         "POST",
         "/",
-        "te: trailers\r\nconnection: te\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n",
+        "te: trailers\r\nconnection: te\r\ntransfer-encoding: chunked\r\ntrailer: x-sum, x-scoregate-principal, x_real_ip\r\n",
         None,
     ));
-    client.send("5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n");
+    // What a header may not say to the upstream, a trailer may not either.
+    client.send("5\r\nhello\r\n0\r\nx-sum: 42\r\nx-scoregate-principal: root\r\nx_real_ip: 1.1.1.1\r\n\r\n");
     let answer = client.answer_to("POST");
     assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
     assert_eq!(answer.trailers, [("x-delay".to_owned(), "7".to_owned())]);
@@ -276,6 +277,8 @@ fn a_broken_answer_is_never_passed_on_as_a_whole_one() {
     for (what, sent) in [
         ("not HTTP", "SSH-2.0-OpenSSH\r\n\r\n"),
         ("two lengths", "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"),
+        // The head is whole; that nothing good follows is known before it goes out.
+        ("a first chunk that is none", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n"),
     ] {
         let upstream = Script::play(move |mut scene| {
             scene.request().unwrap();
