@@ -151,7 +151,20 @@ impl Gateway {
                 sent.map_err(|(refusal, record)| (refusal, None, record))
             }
             Ok(Passed::Issue(issuing)) => {
-                let issued = issue::answer(&issuing, head.uri.query(), body, record).await;
+                let empty = SizeHint::with_exact(0);
+                let judge_again = |issuing: Issuing, record: &mut Record| {
+                    if self.live.borrow_mut().load().generation == issuing.generation() {
+                        return Ok(issuing);
+                    }
+                    match self.check(peer, &head, &empty, record, &mut service) {
+                        Ok(Passed::Issue(issuing)) => Ok(issuing),
+                        Ok(Passed::Forward(..)) => Err(Denied::NoService.into()),
+                        Err(Halt::Refused(refusal) | Halt::KeysWanted { issuer: _, otherwise: refusal }) => {
+                            Err(refusal)
+                        }
+                    }
+                };
+                let issued = issue::answer(issuing, head.uri.query(), body, record, judge_again).await;
                 issued.map_err(|(why, record)| (why.refusal, why.detail, record))
             }
             Err(refusal) => {

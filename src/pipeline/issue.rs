@@ -49,11 +49,24 @@ pub(super) struct Issuing {
     idle: Duration,
 }
 
+impl Issuing {
+    /// The generation by which the vendor was judged.
+    pub(super) fn generation(&self) -> u64 {
+        self.snapshot.generation
+    }
+}
+
 /// A refusal, and what it says to the caller where its row says less.
 #[derive(Debug)]
 pub(super) struct Unissued {
     pub(super) refusal: Refusal,
     pub(super) detail: Option<String>,
+}
+
+impl From<Refusal> for Unissued {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, detail: None }
+    }
 }
 
 impl From<Denied> for Unissued {
@@ -96,15 +109,23 @@ pub(super) fn admit(snapshot: &Arc<Snapshot>, known: Authenticated<'_>) -> Resul
 /// # Errors
 /// 400 for a request that cannot be read or names an unknown resource, 403 above the vendor's ceiling, 408 for a
 /// body that does not arrive, 413 never: an oversized body is a bad argument.
+///
+/// The body can take seconds to come, and the vendor can be cut off meanwhile: `judged_again` says whether the caller
+/// may still issue, by the snapshot in force once the body is there.
 pub(super) async fn answer(
-    issuing: &Issuing,
+    issuing: Issuing,
     query: Option<&str>,
     body: Incoming,
     mut record: Record,
+    judged_again: impl FnOnce(Issuing, &mut Record) -> Result<Issuing, Refusal>,
 ) -> Result<Response<AnswerBody>, (Unissued, Record)> {
     let body = match read(body, issuing.idle, &mut record).await {
         Ok(body) => body,
         Err(why) => return Err((why, record)),
+    };
+    let issuing = match judged_again(issuing, &mut record) {
+        Ok(issuing) => issuing,
+        Err(refusal) => return Err((refusal.into(), record)),
     };
     match issue(&issuing.snapshot, &issuing.vendor, query, &body, &record.decision_id(), UnixSeconds::now()) {
         Ok(issued) => Ok(respond(&issued, record)),

@@ -2,5 +2,6 @@
 
 mod broken;
 mod drain;
+mod issuing;
 mod listeners;
 mod rotation;
