@@ -138,7 +138,7 @@ fn write_all(chunks: &Receiver<Chunk>, mut sink: Box<dyn Write + Send>, metrics:
         if let Err(error) = &written {
             metrics.gateway.access_log_dropped(chunk.lines);
             if works {
-                tracing::warn!(%error, "the access log cannot be written; scoregate_access_log_dropped_total counts what is lost");
+                tracing::warn!(%error, "the access log cannot be written; gateway_access_log_dropped_total counts what is lost");
             }
         }
         works = written.is_ok();
@@ -214,7 +214,7 @@ mod tests {
 
     fn dropped(metrics: &Metrics) -> String {
         let exposition = metrics.exposition();
-        let line = exposition.lines().find(|line| line.starts_with("scoregate_access_log_dropped_total ")).unwrap();
+        let line = exposition.lines().find(|line| line.starts_with("gateway_access_log_dropped_total ")).unwrap();
         line.rsplit_once(' ').unwrap().1.to_owned()
     }
 

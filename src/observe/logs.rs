@@ -135,6 +135,6 @@ mod tests {
         let metrics = Metrics::new();
         panicked(&metrics, Some(Location::caller()));
         panicked(&metrics, None);
-        assert!(metrics.exposition().contains("\nscoregate_panics_total 2\n"));
+        assert!(metrics.exposition().contains("\ngateway_panics_total 2\n"));
     }
 }

@@ -99,7 +99,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         .iter()
         .enumerate()
         .flat_map(|(index, service)| service.settings.matches.iter().map(move |entry| (entry, index)));
-    let keys = keys::keys(config, sources, &accounts)?;
+    let keys = keys::keys(config, sources, &accounts, &mut problems)?;
     let snapshot = Snapshot {
         store_revision: state.revision,
         generation: previous.map_or(1, |previous| previous.generation + 1),

@@ -146,10 +146,10 @@ fn every_line_of_the_story_does_what_its_sentence_says() {
             }
             "Metrics" => {
                 assert!(
-                    said.contains("scoregate_denials_total") && said.contains("credential_missing"),
+                    said.contains("gateway_denials_total") && said.contains("credential_missing"),
                     "{line}\n{said}"
                 );
-                assert!(said.contains("scoregate_http_requests_total{code=\"200\""), "{line}\n{said}");
+                assert!(said.contains("gateway_http_requests_total{code=\"200\""), "{line}\n{said}");
             }
             other => panic!("{other}: {sentence}"),
         }

@@ -41,7 +41,7 @@ fn each_call_is_refused_as_its_row_says() {
         assert_eq!(line["scoregate.reason"], call.refusal.row().code, "{}: {line}", call.name);
         assert_eq!(line["http.response.status_code"], answer.status, "{}: {line}", call.name);
     }
-    let panics = stage.gateway.metric("scoregate_panics_total");
+    let panics = stage.gateway.metric("gateway_panics_total");
     assert!(panics == 0.0, "{panics} panics");
 }
 

@@ -147,7 +147,7 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
         tell(
             "Metrics: every request above is counted, with the reasons of the refusals.",
             &format!(
-                "curl -s {}/metrics | grep -E '^scoregate_(http_requests|denials)_total' | grep -v ' 0$'",
+                "curl -s {}/metrics | grep -E '^gateway_(http_requests|denials)_total' | grep -v ' 0$'",
                 self.health
             ),
         );

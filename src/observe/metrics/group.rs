@@ -25,7 +25,7 @@ use prometheus::core::MetricVec;
 use prometheus::core::MetricVecBuilder;
 use prometheus::proto::MetricFamily;
 
-const NAMESPACE: &str = "scoregate";
+const NAMESPACE: &str = "gateway";
 
 /// The values that one label can have.
 pub(super) trait Label: Copy + 'static {

@@ -73,23 +73,23 @@ fn names_that_differ_in_one_letter_can_be_together() {
 fn every_series_exists_at_zero_before_the_first_request() {
     let samples = samples(&one_of_everything().exposition());
     for (series, value) in &samples {
-        let starts_at_zero = series.starts_with("scoregate_") && !series.starts_with("scoregate_build_info");
+        let starts_at_zero = series.starts_with("gateway_") && !series.starts_with("gateway_build_info");
         assert!(!starts_at_zero || *value == 0.0, "{series} is {value}");
     }
     for series in [
-        r#"scoregate_http_requests_total{code="200",method="POST",service="iris"}"#,
-        r#"scoregate_http_request_duration_seconds_count{code_class="5xx",service="iris"}"#,
-        r#"scoregate_denials_total{reason="key_unknown",service="iris"}"#,
-        r#"scoregate_denials_total{reason="token_revoked",service="iris"}"#,
-        r#"scoregate_denials_total{reason="no_service",service="_none"}"#,
-        r#"scoregate_failures_total{reason="upstream_timeout",service="iris"}"#,
-        r#"scoregate_failures_total{reason="internal",service="_none"}"#,
-        r#"scoregate_key_uses_total{service="iris",slot="secondary"}"#,
-        r#"scoregate_upstream_errors_total{reason="no_endpoint",upstream="models"}"#,
-        r#"scoregate_connections_closed_total{listener="traffic-0",reason="protocol"}"#,
-        r#"scoregate_jwks_refreshes_total{issuer="entra",result="failure"}"#,
-        r#"scoregate_config_reloads_total{result="failed",trigger="signal"}"#,
-        "scoregate_panics_total",
+        r#"gateway_http_requests_total{code="200",method="POST",service="iris"}"#,
+        r#"gateway_http_request_duration_seconds_count{code_class="5xx",service="iris"}"#,
+        r#"gateway_denials_total{reason="key_unknown",service="iris"}"#,
+        r#"gateway_denials_total{reason="token_revoked",service="iris"}"#,
+        r#"gateway_denials_total{reason="no_service",service="_none"}"#,
+        r#"gateway_failures_total{reason="upstream_timeout",service="iris"}"#,
+        r#"gateway_failures_total{reason="internal",service="_none"}"#,
+        r#"gateway_key_uses_total{service="iris",slot="secondary"}"#,
+        r#"gateway_upstream_errors_total{reason="no_endpoint",upstream="models"}"#,
+        r#"gateway_connections_closed_total{listener="traffic-0",reason="protocol"}"#,
+        r#"gateway_jwks_refreshes_total{issuer="entra",result="failure"}"#,
+        r#"gateway_config_reloads_total{result="failed",trigger="signal"}"#,
+        "gateway_panics_total",
     ] {
         assert_eq!(samples.get(series), Some(&0.0), "{series}");
     }
@@ -101,9 +101,9 @@ fn a_service_has_no_series_for_reasons_that_its_scheme_cannot_give() {
     let metrics = Metrics::new();
     metrics.service(&name("keyed")).prepare(Scheme::Key);
     let text = metrics.exposition();
-    assert!(text.contains(r#"scoregate_denials_total{reason="key_expired",service="keyed"} 0"#));
-    assert!(!text.contains(r#"scoregate_denials_total{reason="token_expired""#));
-    assert!(!text.contains(r#"scoregate_denials_total{reason="no_service",service="keyed"}"#));
+    assert!(text.contains(r#"gateway_denials_total{reason="key_expired",service="keyed"} 0"#));
+    assert!(!text.contains(r#"gateway_denials_total{reason="token_expired""#));
+    assert!(!text.contains(r#"gateway_denials_total{reason="no_service",service="keyed"}"#));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_moment_that_nobody_knows_is_absent_rather_than_1970() {
     let metrics = one_of_everything();
     assert!(!metrics.exposition().contains("_timestamp_seconds"));
     metrics.listener(&name("traffic-0")).certificate(UnixSeconds(1_800_000_000));
-    let certificate = r#"scoregate_tls_certificate_not_after_timestamp_seconds{listener="traffic-0"}"#;
+    let certificate = r#"gateway_tls_certificate_not_after_timestamp_seconds{listener="traffic-0"}"#;
     assert_eq!(samples(&metrics.exposition()).get(certificate), Some(&1_800_000_000.0));
 }
 
@@ -132,7 +132,7 @@ fn a_service_keeps_its_handles_across_reloads_and_loses_its_series_when_it_goes(
     let back = metrics.service(&goes);
     assert!(!Arc::ptr_eq(&gone, &back));
     drop(in_flight);
-    let series = r#"scoregate_http_requests_in_flight{service="goes"}"#;
+    let series = r#"gateway_http_requests_in_flight{service="goes"}"#;
     assert_eq!(samples(&metrics.exposition()).get(series), Some(&0.0));
 }
 
@@ -145,12 +145,12 @@ fn a_guard_counts_out_what_it_counted_in() {
         let _in_flight = InFlight::enter(&service);
         let mut connection = listener.accept();
         connection.ends(ConnectionEnd::Idle);
-        assert_eq!(get(r#"scoregate_http_requests_in_flight{service="iris"}"#), 1.0);
-        assert_eq!(get(r#"scoregate_connections_open{listener="edge"}"#), 1.0);
+        assert_eq!(get(r#"gateway_http_requests_in_flight{service="iris"}"#), 1.0);
+        assert_eq!(get(r#"gateway_connections_open{listener="edge"}"#), 1.0);
     }
-    assert_eq!(get(r#"scoregate_http_requests_in_flight{service="iris"}"#), 0.0);
-    assert_eq!(get(r#"scoregate_connections_open{listener="edge"}"#), 0.0);
-    assert_eq!(get(r#"scoregate_connections_closed_total{listener="edge",reason="idle"}"#), 1.0);
+    assert_eq!(get(r#"gateway_http_requests_in_flight{service="iris"}"#), 0.0);
+    assert_eq!(get(r#"gateway_connections_open{listener="edge"}"#), 0.0);
+    assert_eq!(get(r#"gateway_connections_closed_total{listener="edge",reason="idle"}"#), 1.0);
 }
 
 #[test]
@@ -168,15 +168,15 @@ fn pooled_connections_and_reloads_are_counted_in_their_states() {
     gateway.reload_failed(ReloadTrigger::Api, ReloadStage::Compile);
     let samples = samples(&metrics.exposition());
     for (series, value) in [
-        (r#"scoregate_upstream_connections{state="active",upstream="models"}"#, 0.0),
-        (r#"scoregate_upstream_connections{state="idle",upstream="models"}"#, 1.0),
-        (r#"scoregate_upstream_connections_opened_total{upstream="models"}"#, 2.0),
-        (r#"scoregate_config_reloads_total{result="published",trigger="start"}"#, 1.0),
-        (r#"scoregate_config_reloads_total{result="failed",trigger="file"}"#, 1.0),
-        (r#"scoregate_config_reload_failures_total{stage="check"}"#, 1.0),
-        ("scoregate_config_last_reload_successful", 0.0),
-        ("scoregate_config_last_reload_success_timestamp_seconds", 2000.0),
-        ("scoregate_config_generation", 7.0),
+        (r#"gateway_upstream_connections{state="active",upstream="models"}"#, 0.0),
+        (r#"gateway_upstream_connections{state="idle",upstream="models"}"#, 1.0),
+        (r#"gateway_upstream_connections_opened_total{upstream="models"}"#, 2.0),
+        (r#"gateway_config_reloads_total{result="published",trigger="start"}"#, 1.0),
+        (r#"gateway_config_reloads_total{result="failed",trigger="file"}"#, 1.0),
+        (r#"gateway_config_reload_failures_total{stage="check"}"#, 1.0),
+        ("gateway_config_last_reload_successful", 0.0),
+        ("gateway_config_last_reload_success_timestamp_seconds", 2000.0),
+        ("gateway_config_generation", 7.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }
@@ -186,7 +186,7 @@ fn pooled_connections_and_reloads_are_counted_in_their_states() {
 fn names_and_help_follow_the_conventions() {
     for family in one_of_everything().registry.gather() {
         let (name, help) = (family.name(), family.help());
-        assert!(name.starts_with("scoregate_") || name.starts_with("process_"), "{name}");
+        assert!(name.starts_with("gateway_") || name.starts_with("process_"), "{name}");
         assert!(help.ends_with('.'), "{name}: {help}");
         let counter = family.get_field_type() == MetricType::COUNTER;
         assert_eq!(name.ends_with("_total"), counter, "{name}");

@@ -111,7 +111,7 @@ fn a_request_that_went_through_leaves_everything_that_is_known_of_it() {
         record.generation(3);
         record.client(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)));
         record.service(&service);
-        assert_eq!(count(&metrics, r#"scoregate_http_requests_in_flight{service="iris"}"#), 1.0);
+        assert_eq!(count(&metrics, r#"gateway_http_requests_in_flight{service="iris"}"#), 1.0);
         record.principal(Principal::Service { service: name("iris"), slot: Slot::Secondary });
         record.limited_token(Arc::from("jti-1"), Arc::from("vendor"));
         record.request_bytes().add(10);
@@ -157,18 +157,18 @@ fn a_request_that_went_through_leaves_everything_that_is_known_of_it() {
         })
     );
     for (series, value) in [
-        (r#"scoregate_http_requests_total{code="200",method="POST",service="iris"}"#, 1.0),
-        (r#"scoregate_http_request_duration_seconds_count{code_class="2xx",service="iris"}"#, 1.0),
-        (r#"scoregate_http_request_body_bytes_total{service="iris"}"#, 15.0),
-        (r#"scoregate_http_response_body_bytes_total{service="iris"}"#, 120.0),
-        (r#"scoregate_http_requests_in_flight{service="iris"}"#, 0.0),
-        (r#"scoregate_http_requests_aborted_total{service="iris"}"#, 0.0),
-        (r#"scoregate_http_overhead_seconds_bucket{service="iris",le="0.00005"}"#, 1.0),
-        (r#"scoregate_auth_allowed_total{scheme="key",service="iris"}"#, 1.0),
-        (r#"scoregate_key_uses_total{service="iris",slot="secondary"}"#, 1.0),
-        (r#"scoregate_key_uses_total{service="iris",slot="primary"}"#, 0.0),
-        (r#"scoregate_upstream_responses_total{code_class="2xx",upstream="models"}"#, 1.0),
-        (r#"scoregate_upstream_response_seconds_count{upstream="models"}"#, 1.0),
+        (r#"gateway_http_requests_total{code="200",method="POST",service="iris"}"#, 1.0),
+        (r#"gateway_http_request_duration_seconds_count{code_class="2xx",service="iris"}"#, 1.0),
+        (r#"gateway_http_request_body_bytes_total{service="iris"}"#, 15.0),
+        (r#"gateway_http_response_body_bytes_total{service="iris"}"#, 120.0),
+        (r#"gateway_http_requests_in_flight{service="iris"}"#, 0.0),
+        (r#"gateway_http_requests_aborted_total{service="iris"}"#, 0.0),
+        (r#"gateway_http_overhead_seconds_bucket{service="iris",le="0.00005"}"#, 1.0),
+        (r#"gateway_auth_allowed_total{scheme="key",service="iris"}"#, 1.0),
+        (r#"gateway_key_uses_total{service="iris",slot="secondary"}"#, 1.0),
+        (r#"gateway_key_uses_total{service="iris",slot="primary"}"#, 0.0),
+        (r#"gateway_upstream_responses_total{code_class="2xx",upstream="models"}"#, 1.0),
+        (r#"gateway_upstream_response_seconds_count{upstream="models"}"#, 1.0),
     ] {
         assert_eq!(count(&metrics, series), value, "{series}");
     }
@@ -248,8 +248,8 @@ fn however_a_request_ends_there_is_one_line_with_the_reason_and_one_count() {
         });
         let line = parsed(&lines);
         assert_eq!((&line["error.type"], &line["http.response.status_code"]), (&error, &status), "{what}: {line}");
-        assert_eq!(count(&metrics, &format!("scoregate_{series}")), 1.0, "{what}");
-        assert_eq!(count(&metrics, r#"scoregate_http_requests_in_flight{service="iris"}"#), 0.0, "{what}");
+        assert_eq!(count(&metrics, &format!("gateway_{series}")), 1.0, "{what}");
+        assert_eq!(count(&metrics, r#"gateway_http_requests_in_flight{service="iris"}"#), 0.0, "{what}");
     }
 }
 
@@ -264,8 +264,8 @@ fn a_request_that_matches_nothing_is_counted_all_the_same() {
     let line = parsed(&lines);
     assert_eq!((&line["scoregate.reason"], &line["severity"]), (&json!("no_service"), &json!("INFO")));
     assert_eq!(line.get("scoregate.service"), None);
-    assert_eq!(count(&metrics, r#"scoregate_denials_total{reason="no_service",service="_none"}"#), 1.0);
-    assert_eq!(count(&metrics, r#"scoregate_http_requests_total{code="404",method="POST",service="_none"}"#), 1.0);
+    assert_eq!(count(&metrics, r#"gateway_denials_total{reason="no_service",service="_none"}"#), 1.0);
+    assert_eq!(count(&metrics, r#"gateway_http_requests_total{code="404",method="POST",service="_none"}"#), 1.0);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_panic_is_our_failure_and_not_the_clients() {
         assert!(unwound.is_err());
     });
     assert_eq!(parsed(&lines)["error.type"], "internal");
-    assert_eq!(count(&metrics, r#"scoregate_failures_total{reason="internal",service="iris"}"#), 1.0);
+    assert_eq!(count(&metrics, r#"gateway_failures_total{reason="internal",service="iris"}"#), 1.0);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn successes_are_sampled_and_counted_all_the_same() {
         });
         assert_eq!(written.len(), lines, "{which:?}");
     }
-    assert_eq!(count(&metrics, r#"scoregate_http_requests_total{code="200",method="POST",service="_none"}"#), 400.0);
+    assert_eq!(count(&metrics, r#"gateway_http_requests_total{code="200",method="POST",service="_none"}"#), 400.0);
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn a_caller_is_named_and_never_what_it_showed() {
         assert_eq!(line["scoregate.auth.principal"], text);
         assert_eq!(line["scoregate.auth.key_slot"], slot, "{text}");
         assert_eq!(line["scoregate.auth.issuer"], issuer, "{text}");
-        assert_eq!(count(&metrics, r#"scoregate_key_uses_total{service="iris",slot="primary"}"#), 0.0, "{text}");
+        assert_eq!(count(&metrics, r#"gateway_key_uses_total{service="iris",slot="primary"}"#), 0.0, "{text}");
     }
 }
 
@@ -380,5 +380,5 @@ fn a_second_attempt_counts_the_gateways_own_time_once() {
     }));
     assert_eq!(line["scoregate.overhead_ms"], 1.0);
     assert_eq!(line["scoregate.upstream.duration_ms"], 5.0);
-    assert_eq!(count(&metrics, r#"scoregate_http_overhead_seconds_count{service="iris"}"#), 1.0);
+    assert_eq!(count(&metrics, r#"gateway_http_overhead_seconds_count{service="iris"}"#), 1.0);
 }

@@ -15,7 +15,12 @@ use crate::snapshot::keys::KeyTable;
 use crate::store::record_key::Owner;
 use crate::store::state::Held;
 
-pub(super) fn keys(config: &Config, sources: Sources<'_>, accounts: &Accounts) -> Result<KeyTable, CompileError> {
+pub(super) fn keys(
+    config: &Config,
+    sources: Sources<'_>,
+    accounts: &Accounts,
+    problems: &mut Vec<String>,
+) -> Result<KeyTable, CompileError> {
     let mut live: Vec<(Digest, KeyRecord)> = Vec::new();
     let mut add = |owner: &Owner, number: KeyOwner, slots: Option<&Slots>| {
         if let Some(Slots::Directory(_) | Slots::References { .. }) = slots {
@@ -23,6 +28,11 @@ pub(super) fn keys(config: &Config, sources: Sources<'_>, accounts: &Accounts) -
             live.extend(
                 read.map(|key| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires })),
             );
+        } else if let (Some(Slots::Store), Held::Quarantined(why), Owner::Account(name)) =
+            (slots, sources.state.slots(owner), owner)
+        {
+            // A service in this position is quarantined; an account has no answer of its own to give.
+            problems.push(format!("accounts.{name}: its keys in the store cannot be read: {why}"));
         } else if let (Some(Slots::Store), Held::Keys(keys)) = (slots, sources.state.slots(owner)) {
             let record = |(slot, digest, expires)| (digest, KeyRecord { owner: number, slot, expires });
             live.extend(keys.digests().map(record));

@@ -31,7 +31,7 @@ fn a_broken_change_leaves_everything_as_it_is_until_it_is_mended() {
     let gateway = Gateway::start_in(directory, &yaml(&upstream));
     let good = fs::read_to_string(gateway.config()).unwrap();
     let status = || client::get(gateway.traffic(), "/a", &[("authorization", &format!("Bearer {KEY}"))]).status;
-    let is_successful = || gateway.metric("scoregate_config_last_reload_successful") > 0.5;
+    let is_successful = || gateway.metric("gateway_config_last_reload_successful") > 0.5;
     let (half, _) = good.split_at(good.len() / 2);
     assert!(is_successful() && status() == 200);
 
@@ -65,14 +65,14 @@ fn a_broken_change_leaves_everything_as_it_is_until_it_is_mended() {
         fs::remove_dir(&path).unwrap();
         mend(&gateway, file, &good, what);
     }
-    assert!(gateway.metric("scoregate_panics_total") < 0.5);
+    assert!(gateway.metric("gateway_panics_total") < 0.5);
 }
 
 fn refused(gateway: &Gateway, what: &str, generation: f64, status: &dyn Fn() -> u16) {
     gateway.hangup();
     eventually(&format!("{what} is counted as a failed reload"), || {
         assert_eq!(status(), 200, "{what}");
-        (gateway.metric("scoregate_config_last_reload_successful") < 0.5).then_some(())
+        (gateway.metric("gateway_config_last_reload_successful") < 0.5).then_some(())
     });
     assert_eq!(status(), 200, "{what}: after the reload");
     assert!((gateway.generation() - generation).abs() < 0.5, "{what} brought a new generation");
@@ -82,7 +82,7 @@ fn mend(gateway: &Gateway, file: &str, good: &str, what: &str) {
     gateway.write(file, if file == "gateway.yaml" { good } else { KEY });
     gateway.hangup();
     eventually(&format!("after {what} all is well again"), || {
-        (gateway.metric("scoregate_config_last_reload_successful") > 0.5).then_some(())
+        (gateway.metric("gateway_config_last_reload_successful") > 0.5).then_some(())
     });
 }
 
@@ -98,7 +98,7 @@ fn a_hangup_takes_what_was_written() {
     gateway.configure(&format!("{}{public}", yaml(&upstream)));
     gateway.hangup();
     eventually("the new service answers", || (client::get(gateway.traffic(), "/b", &[]).status == 200).then_some(()));
-    let hangups = gateway.metric("scoregate_config_reloads_total{result=\"published\",trigger=\"signal\"}")
-        + gateway.metric("scoregate_config_reloads_total{result=\"unchanged\",trigger=\"signal\"}");
+    let hangups = gateway.metric("gateway_config_reloads_total{result=\"published\",trigger=\"signal\"}")
+        + gateway.metric("gateway_config_reloads_total{result=\"unchanged\",trigger=\"signal\"}");
     assert!(hangups > 0.5, "the signal was heard:\n{}", gateway.metrics());
 }

@@ -44,7 +44,7 @@ services:
         if replaced {
             // The head has been judged once another request of the same worker could have been.
             eventually("the request is in flight", || {
-                (gateway.metric("scoregate_http_requests_in_flight{service=\"face\"}") > 0.5).then_some(())
+                (gateway.metric("gateway_http_requests_in_flight{service=\"face\"}") > 0.5).then_some(())
             });
             gateway.write("vendor", "the-second-key-of-the-vendor");
             eventually("the new key is in force", || (gateway.generation() > generation).then_some(()));

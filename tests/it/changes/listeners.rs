@@ -70,7 +70,7 @@ fn a_listener_that_cannot_be_opened_leaves_all_others_as_they_are() {
         rest(&upstream)
     ));
     eventually("the change is refused", || {
-        (gateway.metric("scoregate_config_last_reload_successful") < 0.5).then_some(())
+        (gateway.metric("gateway_config_last_reload_successful") < 0.5).then_some(())
     });
     assert!((gateway.generation() - generation).abs() < 0.5);
     assert_eq!(Client::connect(gateway.traffic()).request("GET", "/a", &[], b"").status, 200);

@@ -45,7 +45,7 @@ fn a_connection_that_the_upstream_closed_while_it_was_idle_costs_no_request() {
     for n in 1..=12 {
         assert_eq!(client.get("/", "").status(), 200, "request {n}");
         // What is still on its way through the network nobody can know: a request that crosses it is lost.
-        let idle = r#"scoregate_upstream_connections{state="idle",upstream="a"} 0"#;
+        let idle = r#"gateway_upstream_connections{state="idle",upstream="a"} 0"#;
         eventually("the gateway hears it", || gateway.metrics().contains(idle).then_some(()));
     }
     assert_eq!(upstream.requests().len(), 12);

@@ -230,7 +230,7 @@ impl Gateway {
 
     /// The number of the snapshot in force.
     pub(crate) fn generation(&self) -> f64 {
-        self.metric("scoregate_config_generation")
+        self.metric("gateway_config_generation")
     }
 
     /// The access log so far; a line may come up to a second after its request.
