@@ -1,7 +1,7 @@
 //! Every answer that is the gateway's own: a row at least for each way to say no, provoked from outside.
 
 mod calls;
-mod stage;
+pub(crate) mod stage;
 
 use scoregate::model::refusal::Denied;
 use scoregate::model::refusal::Failed;

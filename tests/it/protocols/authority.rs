@@ -125,8 +125,17 @@ fn patient(stream: TcpStream) -> TcpStream {
 
 /// Connects to a server that has to have a certificate for `localhost`, and says which protocol was agreed on.
 pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<(Wire, Option<Vec<u8>>)> {
+    connect_to("localhost", address, config)
+}
+
+/// The same for a certificate of another name.
+pub(crate) fn connect_to(
+    name: &str,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<(Wire, Option<Vec<u8>>)> {
     let mut tcp = patient(TcpStream::connect(address)?);
-    let mut session = session(config);
+    let mut session = session(name, config);
     while session.is_handshaking() {
         session.complete_io(&mut tcp)?;
     }
@@ -134,8 +143,8 @@ pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io
     Ok((Wire::new(StreamOwned::new(session, tcp)), agreed))
 }
 
-fn session(config: Arc<ClientConfig>) -> ClientConnection {
-    ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
+fn session(name: &str, config: Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap()
 }
 
 /// The server's side of a connection; the handshake runs with the first byte that is read.

@@ -41,7 +41,7 @@ pub(super) const REVOKED_ID: &str = "the-revoked-one";
 
 pub(crate) const VENDOR: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/vendor";
-const MAKER: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/maker";
+pub(crate) const MAKER: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/maker";
 const STRANGER: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/stranger";
 
 /// A running gateway and everything that its services refer to.
@@ -56,9 +56,9 @@ pub(super) struct Stage {
 
 /// LimitedAccessTokens of this gateway's own.
 #[derive(Debug)]
-pub(super) struct LimitedTokens {
-    pub(super) expired: String,
-    pub(super) for_another: String,
+pub(crate) struct LimitedTokens {
+    pub(crate) expired: String,
+    pub(crate) for_another: String,
 }
 
 impl Stage {
@@ -154,7 +154,7 @@ const LACKING: &str = "
 ";
 
 /// What the gateway finds in its store: a signing key, with which tokens were issued long ago, and a revocation.
-fn prepare_store(directory: &Path) -> LimitedTokens {
+pub(crate) fn prepare_store(directory: &Path) -> LimitedTokens {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
         let settings = config::Store { directory: directory.to_owned(), master_key: None };

@@ -122,25 +122,26 @@ pub(crate) fn call_grpc(arguments: &[&str]) -> Result<serde_json::Value, PythonE
     })
 }
 
-/// Drives Azure's published clients with `tests/servers/azure_sdk.py` against the demonstration that printed `demo`, and
-/// returns the object that it prints last.
+/// Drives one of Azure's published clients: plays a scenario of a script in `tests/servers/`, which reads `told`, and
+/// returns what it printed, a line a claim that held.
 ///
 /// # Errors
 ///
-/// [`PythonError`], with what the clients wrote to stderr where they failed.
-pub(crate) fn call_azure_sdk(demo: &serde_json::Value) -> Result<serde_json::Value, PythonError> {
-    let mut command = python("sdk", "azure_sdk.py")?;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+/// [`PythonError`], with the claim that did not hold, or what the client wrote to stderr.
+pub(crate) fn drive(script: &str, scenario: &str, told: &serde_json::Value) -> Result<String, PythonError> {
+    let mut command = python("sdk", script)?;
+    let mut child =
+        command.arg(scenario).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(demo.to_string().as_bytes())?;
+        stdin.write_all(told.to_string().as_bytes())?;
     }
     let output = child.wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().next_back().unwrap_or_default();
-    serde_json::from_str(last).map_err(|_not_json| PythonError::Failed {
-        status: output.status,
-        log: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    let log = format!("{printed}{}", String::from_utf8_lossy(&output.stderr));
+    Err(PythonError::Failed { status: output.status, log })
 }
 
 /// Why there is no server, or no answer of the client. `Debug` prints the sentence, for tests that unwrap.
