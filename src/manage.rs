@@ -6,6 +6,7 @@
 
 mod auth;
 mod keys;
+mod native;
 mod operations;
 mod reply;
 mod routes;
@@ -48,6 +49,7 @@ use crate::manage::routes::Call;
 use crate::manage::routes::NotFound;
 use crate::model::host::Host;
 use crate::model::refusal::Refusal;
+use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit;
 use crate::observe::ids::DECISION_ID;
@@ -100,6 +102,8 @@ struct Asked<'a> {
     caller: Option<&'a Caller>,
     /// What stands at `{name}`.
     name: Option<&'a str>,
+    /// What stands at `{slot}`.
+    slot: Option<Slot>,
     query: Option<&'a str>,
     body: &'a [u8],
     /// Scheme, host and port as the caller wrote them.
@@ -168,7 +172,7 @@ impl Management {
                 plain(refused)
             })?;
         }
-        if found.workspace.as_ref().is_some_and(|workspace| *workspace != snapshot.management.workspace) {
+        if found.at.workspace.as_ref().is_some_and(|workspace| *workspace != snapshot.management.workspace) {
             return Err(plain(Refused::not_found("this gateway stands for another workspace")));
         }
         let base = base(head, &snapshot).map_err(plain)?;
@@ -180,7 +184,8 @@ impl Management {
         let asked = Asked {
             snapshot: &snapshot,
             caller: caller.as_ref(),
-            name: found.name.as_deref(),
+            name: found.at.name.as_deref(),
+            slot: found.at.slot,
             query: head.uri.query(),
             body: &body,
             base: &base,
@@ -193,6 +198,7 @@ impl Management {
             Call::OpenIdConfiguration => Ok(openid_configuration(&asked)),
             Call::V1(call) => v1::answer(self, call, &asked).await.map_err(plain),
             Call::V2(call) => v2::answer(self, call, &asked).await.map_err(plain),
+            Call::Native(call) => native::answer(self, call, &asked).await.map_err(plain),
         }
     }
 
@@ -313,17 +319,12 @@ fn discovery(asked: &Asked<'_>) -> Reply {
 /// What a verifier needs of the gateway as an issuer; nobody logs in here.
 fn openid_configuration(asked: &Asked<'_>) -> Reply {
     let tokens = &asked.snapshot.management.tokens;
-    let algorithm = match tokens.algorithm {
-        config::SigningAlgorithm::Es256 => "ES256",
-        config::SigningAlgorithm::EdDsa => "EdDSA",
-        config::SigningAlgorithm::Rs256 => "RS256",
-    };
     let document = json!({
         "issuer": tokens.issuer,
         "jwks_uri": format!("{}/.well-known/jwks.json", asked.base),
         "response_types_supported": [],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [algorithm],
+        "id_token_signing_alg_values_supported": [tokens.algorithm.as_str()],
     });
     reply::public("application/json", document.to_string())
 }

@@ -30,6 +30,18 @@ pub enum SigningAlgorithm {
     Rs256,
 }
 
+impl SigningAlgorithm {
+    /// Its name in RFC 7518 §3.1 and RFC 8037 §3.1.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+        }
+    }
+}
+
 /// A foreign issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {

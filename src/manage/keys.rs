@@ -1,4 +1,4 @@
-//! What both API versions do with a service's credentials: list and regenerate its keys, issue its tokens.
+//! What all API versions do with a service's credentials: list and regenerate its keys, issue its tokens.
 
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ use crate::config::TokenIssuer;
 use crate::manage::Asked;
 use crate::manage::Management;
 use crate::manage::reply::Refused;
-use crate::model::name::Name;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
@@ -123,18 +122,16 @@ fn note(act: audit::Act, asked: &Asked<'_>, detail: &dyn std::fmt::Display) {
 
 /// Whose record in the store holds the keys of a service.
 fn owner_of_slots(service: &Service) -> Result<Owner, Refused> {
-    let name: &Name = &service.settings.name;
+    in_store(Owner::Service(service.settings.name.clone()), slots_of(service)?)
+}
+
+/// Where the keys of a service come from.
+///
+/// # Errors
+/// 400 for a service that is called otherwise, 409 for one that accounts call with theirs.
+pub(super) fn slots_of(service: &Service) -> Result<&Slots, Refused> {
     match &service.settings.auth {
-        Auth::Key(KeyAuth { slots: Some(Slots::Store), .. }) => Ok(Owner::Service(name.clone())),
-        Auth::Key(KeyAuth { slots: Some(Slots::Directory(directory)), .. }) => {
-            let at = directory.display();
-            Err(Refused::conflict(format!("whoever mounts {at} owns the keys of this service; change them there")))
-        }
-        Auth::Key(KeyAuth { slots: Some(Slots::References { .. }), .. }) => {
-            let message =
-                format!("services.{name}.auth.key.keys in gateway.yaml says where the keys are; change them there");
-            Err(Refused::conflict(message))
-        }
+        Auth::Key(KeyAuth { slots: Some(slots), .. }) => Ok(slots),
         Auth::Key(KeyAuth { slots: None, .. }) => Err(Refused::conflict(
             "the service has no keys of its own; the accounts in gateway.yaml call it with theirs",
         )),
@@ -143,12 +140,39 @@ fn owner_of_slots(service: &Service) -> Result<Owner, Refused> {
     }
 }
 
+/// The owner, where the store holds its keys.
+///
+/// # Errors
+/// 409 that says who holds them.
+pub(super) fn in_store(owner: Owner, slots: &Slots) -> Result<Owner, Refused> {
+    match slots {
+        Slots::Store => Ok(owner),
+        Slots::Directory(directory) => {
+            let (at, kind) = (
+                directory.display(),
+                match &owner {
+                    Owner::Service(_) => "service",
+                    Owner::Account(_) => "account",
+                },
+            );
+            Err(Refused::conflict(format!("whoever mounts {at} owns the keys of this {kind}; change them there")))
+        }
+        Slots::References { .. } => {
+            let field = match &owner {
+                Owner::Service(name) => format!("services.{name}.auth.key.keys"),
+                Owner::Account(name) => format!("accounts.{name}.keys"),
+            };
+            Err(Refused::conflict(format!("{field} in gateway.yaml says where the keys are; change them there")))
+        }
+    }
+}
+
 fn mismatch(message: &str) -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, "AuthModeMismatch", message)
 }
 
 /// What the store's no is to a caller. What is broken is logged here, since nobody else learns why.
-fn refused(error: &ChangeError) -> Refused {
+pub(super) fn refused(error: &ChangeError) -> Refused {
     match error {
         ChangeError::NotAKey => Refused::bad_argument(error.to_string()),
         ChangeError::KeyInUse => Refused::conflict(error.to_string()),

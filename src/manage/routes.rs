@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::config::Role;
 use crate::model::resource::ResourceId;
+use crate::model::slot::Slot;
 
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) enum Call {
     OpenIdConfiguration,
     V1(V1),
     V2(V2),
+    Native(Native),
 }
 
 /// Calls of Azure ML's v1 API.
@@ -50,11 +52,39 @@ pub(super) enum V2 {
     Token,
 }
 
+/// Calls of the project's own API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Native {
+    OpenApi,
+    EveryKeys,
+    Keys(Kind),
+    ListKeys(Kind),
+    RegenerateKey(Kind),
+    Token,
+    Accounts,
+    CreateAccount,
+    Account,
+    ChangeAccount,
+    RemoveAccount,
+    Revocations,
+    Revoke,
+    SigningKeys,
+    RotateSigningKey,
+}
+
+/// Whose keys a call of the project's own API is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Service,
+    Account,
+}
+
 /// A row of the table.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) method: Method,
-    /// `{workspace}` stands for the eight segments of a workspace's identifier, `{name}` for any one.
+    /// `{workspace}` stands for the eight segments of a workspace's identifier, `{name}` for any one, `{slot}` for
+    /// `primary` or `secondary`.
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) call: Call,
@@ -92,16 +122,42 @@ pub(super) static ROUTES: &[Route] = &[
     row(Method::POST, "/{workspace}/onlineEndpoints/{name}/listKeys", OPERATOR, Call::V2(V2::ListKeys)),
     row(Method::POST, "/{workspace}/onlineEndpoints/{name}/regenerateKeys", OPERATOR, Call::V2(V2::RegenerateKeys)),
     row(Method::POST, "/{workspace}/onlineEndpoints/{name}/token", READER, Call::V2(V2::Token)),
+    row(Method::GET, "/api/v1/openapi.yaml", Access::Anyone, Call::Native(Native::OpenApi)),
+    row(Method::GET, "/api/v1/keys", READER, Call::Native(Native::EveryKeys)),
+    row(Method::GET, "/api/v1/services/{name}/keys", READER, Call::Native(Native::Keys(Kind::Service))),
+    row(Method::POST, "/api/v1/services/{name}/keys/list", OPERATOR, Call::Native(Native::ListKeys(Kind::Service))),
+    row(Method::POST, "/api/v1/services/{name}/keys/{slot}/regenerate", OPERATOR, Call::Native(Native::RegenerateKey(Kind::Service))),
+    row(Method::POST, "/api/v1/services/{name}/token", READER, Call::Native(Native::Token)),
+    row(Method::GET, "/api/v1/accounts/{name}/keys", READER, Call::Native(Native::Keys(Kind::Account))),
+    row(Method::POST, "/api/v1/accounts/{name}/keys/list", OPERATOR, Call::Native(Native::ListKeys(Kind::Account))),
+    row(Method::POST, "/api/v1/accounts/{name}/keys/{slot}/regenerate", OPERATOR, Call::Native(Native::RegenerateKey(Kind::Account))),
+    row(Method::GET, "/api/v1/accounts", READER, Call::Native(Native::Accounts)),
+    row(Method::POST, "/api/v1/accounts", OWNER, Call::Native(Native::CreateAccount)),
+    row(Method::GET, "/api/v1/accounts/{name}", READER, Call::Native(Native::Account)),
+    row(Method::PATCH, "/api/v1/accounts/{name}", OWNER, Call::Native(Native::ChangeAccount)),
+    row(Method::DELETE, "/api/v1/accounts/{name}", OWNER, Call::Native(Native::RemoveAccount)),
+    row(Method::GET, "/api/v1/revocations", READER, Call::Native(Native::Revocations)),
+    row(Method::POST, "/api/v1/revocations", OWNER, Call::Native(Native::Revoke)),
+    row(Method::GET, "/api/v1/signing-keys", READER, Call::Native(Native::SigningKeys)),
+    row(Method::POST, "/api/v1/signing-keys/rotate", OWNER, Call::Native(Native::RotateSigningKey)),
 ];
 
 /// A request that a row fits.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) route: &'static Route,
+    pub(super) at: Placed,
+}
+
+/// What stands at the placeholders of a row.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
     /// The workspace in the path, where the row has one.
     pub(super) workspace: Option<ResourceId>,
     /// What stands at `{name}`, decoded once.
     pub(super) name: Option<String>,
+    /// What stands at `{slot}`.
+    pub(super) slot: Option<Slot>,
 }
 
 /// Why no row fits.
@@ -124,9 +180,9 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Found, NotFound> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut methods = Vec::new();
     for route in ROUTES {
-        let Some((workspace, name)) = fits(route.path, path) else { continue };
+        let Some(at) = fits(route.path, path) else { continue };
         if route.method == *method {
-            return Ok(Found { route, workspace, name });
+            return Ok(Found { route, at });
         }
         methods.push(route.method.clone());
     }
@@ -134,25 +190,29 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Found, NotFound> {
 }
 
 /// What stands at the placeholders of a template. Letter case of the rest does not matter, as in Azure.
-fn fits(template: &str, path: &str) -> Option<(Option<ResourceId>, Option<String>)> {
+fn fits(template: &str, path: &str) -> Option<Placed> {
     let mut rest: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     rest.reverse();
-    let (mut workspace, mut name) = (None, None);
+    let mut at = Placed::default();
     for wanted in template.strip_prefix('/')?.split('/') {
         match wanted {
             "{workspace}" => {
-                let at = rest.len().checked_sub(WORKSPACE_SEGMENTS)?;
-                let segments: Vec<&str> = rest.drain(at..).rev().collect();
+                let first = rest.len().checked_sub(WORKSPACE_SEGMENTS)?;
+                let segments: Vec<&str> = rest.drain(first..).rev().collect();
                 if !segments.first()?.eq_ignore_ascii_case("subscriptions") {
                     return None;
                 }
-                workspace = Some(ResourceId::parse(&format!("/{}", segments.join("/"))).ok()?);
+                at.workspace = Some(ResourceId::parse(&format!("/{}", segments.join("/"))).ok()?);
             }
             // One segment is an identifier as well: decoded once, nothing hidden in it. Letter case stays.
             "{name}" => {
                 let written = rest.pop()?;
                 ResourceId::parse(&format!("/{written}")).ok()?;
-                name = Some(written.to_owned());
+                at.name = Some(written.to_owned());
+            }
+            "{slot}" => {
+                let written = rest.pop()?;
+                at.slot = Some(Slot::ALL.into_iter().find(|slot| written.eq_ignore_ascii_case(slot.as_str()))?);
             }
             literal => {
                 if !rest.pop()?.eq_ignore_ascii_case(literal) {
@@ -161,7 +221,7 @@ fn fits(template: &str, path: &str) -> Option<(Option<ResourceId>, Option<String
             }
         }
     }
-    rest.is_empty().then_some((workspace, name))
+    rest.is_empty().then_some(at)
 }
 
 #[cfg(test)]
@@ -169,6 +229,8 @@ mod tests {
     use http::Method;
 
     use super::Call;
+    use super::Kind;
+    use super::Native;
     use super::NotFound;
     use super::V1;
     use super::V2;
@@ -195,6 +257,14 @@ mod tests {
                 format!("{}/onlineendpoints/iris/listkeys", WORKSPACE.to_lowercase()),
                 Some(Call::V2(V2::ListKeys)),
             ),
+            (Method::GET, "/api/v1/accounts/keys".to_owned(), Some(Call::Native(Native::Account))),
+            (
+                Method::POST,
+                "/api/v1/services/iris/keys/Primary/regenerate".to_owned(),
+                Some(Call::Native(Native::RegenerateKey(Kind::Service))),
+            ),
+            (Method::POST, "/api/v1/services/iris/keys/tertiary/regenerate".to_owned(), None),
+            (Method::POST, "/api/v1/services/iris/keys//regenerate".to_owned(), None),
             (Method::GET, format!("{v1}/services/iris/"), None),
             (Method::GET, format!("{v1}/services/"), None),
             (Method::GET, format!("{v1}/services/a%2Fb"), None),

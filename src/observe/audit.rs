@@ -16,6 +16,16 @@ pub enum Act {
     IssueToken,
     /// A LimitedAccessToken was issued.
     IssueLimitedAccessToken,
+    /// An account was made.
+    CreateAccount,
+    /// What an account holds or may issue was changed.
+    ChangeAccount,
+    /// An account and its keys were taken away.
+    RemoveAccount,
+    /// Tokens were cut off.
+    Revoke,
+    /// A new signing key took over.
+    RotateSigningKey,
     /// A role did not cover a call of the management plane.
     Forbidden,
 }
@@ -29,6 +39,11 @@ impl Act {
             Self::RegenerateKey => "keys.regenerate",
             Self::IssueToken => "token.issue",
             Self::IssueLimitedAccessToken => "limited_access_token.issue",
+            Self::CreateAccount => "account.create",
+            Self::ChangeAccount => "account.change",
+            Self::RemoveAccount => "account.remove",
+            Self::Revoke => "token.revoke",
+            Self::RotateSigningKey => "signing_key.rotate",
             Self::Forbidden => "management.forbidden",
         }
     }

@@ -107,6 +107,12 @@ impl KeyTable {
         Ok(changed)
     }
 
+    /// What is known about every key, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &KeyRecord> {
+        let leaves = self.branches.iter().flat_map(|branch| branch.iter());
+        leaves.flat_map(|leaf| leaf.iter().map(|(_, record)| record))
+    }
+
     /// Number of keys.
     #[must_use]
     pub const fn len(&self) -> usize {

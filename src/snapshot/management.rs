@@ -7,6 +7,7 @@ use crate::config::Role;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
+use crate::tokens::issuer::TrustedIssuer;
 use crate::tokens::verify::ServiceVerifier;
 
 /// What the management plane reads besides services and keys.
@@ -20,6 +21,8 @@ pub struct Management {
     pub workspace: ResourceId,
     /// Where clients reach the traffic plane, where that was configured.
     pub public_url: Option<String>,
+    /// Everybody whose tokens are known, this gateway as the issuer of service tokens among them.
+    pub issuers: Vec<Arc<TrustedIssuer>>,
     /// What the gateway's own tokens look like.
     pub tokens: OwnTokens,
     /// Whether the management listener speaks TLS.
@@ -47,6 +50,12 @@ pub struct Door {
 }
 
 impl Management {
+    /// How long after a moment a token that one of these issuers issued until then can still be used, in seconds.
+    pub fn longest_use_seconds(&self, these: impl Fn(&TrustedIssuer) -> bool) -> u64 {
+        let lives = self.issuers.iter().filter(|issuer| these(issuer)).map(|issuer| issuer.longest_use_seconds());
+        lives.max().unwrap_or_default()
+    }
+
     /// Whose key this is. Takes as long for a key that is nobody's as for any other.
     #[must_use]
     pub fn holder(&self, presented: &Digest) -> Option<&Operator> {

@@ -12,6 +12,7 @@ use crate::config::KeySource;
 use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
+use crate::model::time::UnixSeconds;
 use crate::observe::metrics::ServiceMetrics;
 use crate::snapshot::features::FeatureRules;
 use crate::snapshot::target::Target;
@@ -106,6 +107,34 @@ pub struct Account {
     pub approvals: FeatureSet,
     /// Features that it may put into LimitedAccessTokens.
     pub may_issue: FeatureSet,
+    /// Who says all that.
+    pub origin: AccountOrigin,
+}
+
+/// Who says what an account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountOrigin {
+    /// `gateway.yaml`.
+    File {
+        /// Where its keys come from.
+        slots: config::Slots,
+    },
+    /// The store, which holds its keys as well.
+    Store {
+        /// When it was made.
+        created: UnixSeconds,
+    },
+}
+
+impl Account {
+    /// Where its keys come from.
+    #[must_use]
+    pub const fn slots(&self) -> &config::Slots {
+        match &self.origin {
+            AccountOrigin::File { slots } => slots,
+            AccountOrigin::Store { .. } => &config::Slots::Store,
+        }
+    }
 }
 
 /// The values of `WWW-Authenticate` (RFC 9110 §11.6.1, RFC 6750 §3), made once.

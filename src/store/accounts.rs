@@ -25,22 +25,27 @@ impl Store {
         }
     }
 
-    /// Sets what an account holds and may issue; its identifier, its keys and when it was made stay.
+    /// Sets what an account holds and may issue, each as it is where nothing is given; its identifier, its keys and when
+    /// it was made stay.
     ///
     /// # Errors
     /// [`ChangeError::NotFound`], and the others as they say.
     pub async fn set_features(
         &self,
         name: &Name,
-        approvals: &[String],
-        may_issue: &[String],
+        approvals: Option<&[String]>,
+        may_issue: Option<&[String]>,
     ) -> Result<Revision, ChangeError> {
         let key = RecordKey::Account(name.clone());
         for attempt in 0..ATTEMPTS {
             change::pause_before(attempt).await;
             let Found { mut record, at } = self.account(&key).await?;
-            approvals.clone_into(&mut record.approvals);
-            may_issue.clone_into(&mut record.may_issue);
+            if let Some(approvals) = approvals {
+                approvals.clone_into(&mut record.approvals);
+            }
+            if let Some(may_issue) = may_issue {
+                may_issue.clone_into(&mut record.may_issue);
+            }
             let batch = Batch::new().put(key.to_string(), encode(&key, &record)?, Expectation::At(at));
             if let Attempt::Made(revision) = self.attempt(batch).await? {
                 return Ok(revision);
@@ -108,15 +113,17 @@ mod tests {
         assert!(matches!(store.create_account(&name, &account).await, Err(ChangeError::Exists { .. })));
 
         let verification = ["Face.Verification".to_owned()];
-        store.set_features(&name, &verification, &[]).await.unwrap();
+        store.set_features(&name, None, Some(&verification)).await.unwrap();
+        store.set_features(&name, Some(&verification), None).await.unwrap();
         let state = store.read().await.unwrap();
-        let want = AccountRecord { approvals: verification.to_vec(), ..account.clone() };
+        let features = verification.to_vec();
+        let want = AccountRecord { approvals: features.clone(), may_issue: features, ..account.clone() };
         assert_eq!(state.accounts.get(&name), Some(&want));
 
         store.remove_account(&name).await.unwrap();
         assert_eq!(store.records().await, [""; 0], "nothing is left");
         assert!(matches!(store.remove_account(&name).await, Err(ChangeError::NotFound { .. })));
-        assert!(matches!(store.set_features(&name, &[], &[]).await, Err(ChangeError::NotFound { .. })));
+        assert!(matches!(store.set_features(&name, None, None).await, Err(ChangeError::NotFound { .. })));
         store.create_account(&name, &account).await.unwrap();
         assert!(store.list(&owner).await.unwrap() != first, "the keys of a removed account stay dead");
     }

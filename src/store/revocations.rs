@@ -2,17 +2,17 @@
 
 use super::Store;
 use super::change::{self, ATTEMPTS, Attempt, ChangeError, Found, unreadable};
-use super::engine::{Batch, Expectation, Revision};
+use super::engine::{Batch, Engine as _, Expectation, Revision, Unavailable};
 use super::record_key::RecordKey;
 use super::records::{self, RevocationRecord};
 
 impl Store {
     /// Revokes. Where the same was revoked before, the wider of both holds: the later `issued_before`, the
-    /// later `expires`.
+    /// later `expires`; that is returned.
     ///
     /// # Errors
     /// [`ChangeError`], each variant as it says.
-    pub async fn revoke(&self, revocation: &RevocationRecord) -> Result<Revision, ChangeError> {
+    pub async fn revoke(&self, revocation: &RevocationRecord) -> Result<(Revision, RevocationRecord), ChangeError> {
         let key = RecordKey::Revocation(revocation.revoked.digest());
         for attempt in 0..ATTEMPTS {
             change::pause_before(attempt).await;
@@ -25,10 +25,22 @@ impl Store {
             }
             let content = records::encode(&record).map_err(|source| unreadable(&key, source))?;
             if let Attempt::Made(revision) = self.attempt(Batch::new().put(key.to_string(), content, expected)).await? {
-                return Ok(revision);
+                return Ok((revision, record));
             }
         }
         Err(ChangeError::Contended { key: key.to_string() })
+    }
+
+    /// Every revocation that can be read, in no order; expired ones too until they are swept. One that cannot be read
+    /// is quarantined in the [`State`](super::state::State).
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn revocations(&self) -> Result<Vec<RevocationRecord>, Unavailable> {
+        let contents = self.engine.read_all().await?;
+        let is_revocation = |key: &str| matches!(RecordKey::parse(key), Some(RecordKey::Revocation(_)));
+        let found = contents.records.iter().filter(|record| is_revocation(&record.key));
+        Ok(found.filter_map(|record| records::decode(record).ok()).collect())
     }
 }
 

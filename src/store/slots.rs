@@ -16,6 +16,7 @@ use super::engine::{Batch, Expectation, Revision};
 use super::record_key::{Owner, RecordKey};
 use super::records::{self, KeyDigestRecord, Retiring, SlotRecord, SlotsRecord};
 use super::seal::{Place, SealError};
+use super::state::OwnerKeys;
 use crate::model::digest::Digest;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
@@ -31,6 +32,17 @@ pub struct Keys {
     pub primary: Secret<String>,
     /// The second slot's.
     pub secondary: Secret<String>,
+}
+
+impl Keys {
+    /// One of the two.
+    #[must_use]
+    pub const fn of(&self, slot: Slot) -> &Secret<String> {
+        match slot {
+            Slot::Primary => &self.primary,
+            Slot::Secondary => &self.secondary,
+        }
+    }
 }
 
 /// How a slot is regenerated. The default is what Azure's APIs do: a random key, the old one refused at once.
@@ -84,6 +96,14 @@ impl Store {
             primary: self.open_slot(owner, &record, Slot::Primary)?,
             secondary: self.open_slot(owner, &record, Slot::Secondary)?,
         })
+    }
+
+    /// Says since when and until when both keys open, without them.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotFound`] when the owner has none, and the others as they say.
+    pub async fn times(&self, owner: &Owner) -> Result<OwnerKeys, ChangeError> {
+        Ok(OwnerKeys::from(&self.slots_of(owner).await?.record))
     }
 
     /// Puts a new key into one slot. The other one is not touched.

@@ -122,6 +122,13 @@ impl TrustedIssuer {
         &self.issuer
     }
 
+    /// How long after a moment a token that was issued until then can still be taken, in seconds; clocks that differ as
+    /// far as they may are thought of.
+    #[must_use]
+    pub const fn longest_use_seconds(&self) -> u64 {
+        self.early_seconds.saturating_add(self.max_lifetime_seconds).saturating_add(self.late_seconds)
+    }
+
     /// Judges all that does not depend on the service: type, algorithm, key, signature and times, in this order.
     pub(super) fn authenticate(&self, token: &Token<'_>, now: UnixSeconds) -> Result<Validity, Rejected> {
         if !self.types.contains(&token.header.media_type) {

@@ -52,8 +52,10 @@ impl OwnKeys {
     pub fn new(keys: &[OwnKey], now: UnixSeconds) -> Result<Self, BadOwnKeys> {
         let mut in_use: Vec<&OwnKey> =
             keys.iter().filter(|key| key.retires.is_none_or(|retires| now < retires)).collect();
-        // By age, then by name, so that every replica chooses the same key and publishes the same text.
-        in_use.sort_by(|a, b| (b.created, b.key.kid()).cmp(&(a.created, a.key.kid())));
+        // One whose place was taken is never the newest, whatever the clock said when it was made. Then by age, then by
+        // name, so that every replica chooses the same key and publishes the same text.
+        let rank = |own: &OwnKey| (own.retires.is_none(), own.created, own.key.kid().to_owned());
+        in_use.sort_by_key(|own| std::cmp::Reverse(rank(own)));
         let newest = Arc::clone(&in_use.first().ok_or(BadOwnKeys::NoKey)?.key);
         let published: Vec<_> = in_use.iter().map(|own| own.key.public_jwk()).collect();
         let document = serde_json::json!({ "keys": published }).to_string();
@@ -126,6 +128,17 @@ mod tests {
             assert_eq!(keys.jwks().contains(key.kid()), verifies, "{algorithm:?}");
         }
         assert!(!keys.jwks().contains("\"d\""));
+    }
+
+    #[test]
+    fn a_key_whose_place_was_taken_signs_no_more_even_if_it_seems_newer() {
+        for (old_created, new_created) in [(1, 1), (2, 1), (1, 2)] {
+            for (old, new) in [(forge::es256(), forge::ed25519()), (forge::ed25519(), forge::es256())] {
+                let keys = [own(old, old_created, Some(NOW.0 + 60)), own(new, new_created, None)];
+                let newest = OwnKeys::new(&keys, NOW).unwrap();
+                assert_eq!(newest.newest().kid(), new.kid(), "made at {old_created} and {new_created}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::model::feature::FeatureNames;
 use crate::model::feature::FeatureSet;
 use crate::snapshot::Accounts;
 use crate::snapshot::service::Account;
+use crate::snapshot::service::AccountOrigin;
 use crate::store::state::State;
 
 /// Accounts of the file and of the store, by name. Where both have one, or two have the same resource, the
@@ -15,12 +16,14 @@ pub(super) fn accounts(config: &Config, state: &State, problems: &mut Vec<String
         resource: account.resource.clone(),
         approvals: account.approvals,
         may_issue: account.may_issue,
+        origin: AccountOrigin::File { slots: account.slots.clone() },
     });
     let stored = state.accounts.iter().map(|(name, record)| Account {
         name: name.clone(),
         resource: record.resource.clone(),
         approvals: known_features(&config.features, &record.approvals),
         may_issue: known_features(&config.features, &record.may_issue),
+        origin: AccountOrigin::Store { created: record.created },
     });
     let mut accounts = Accounts::default();
     for account in written.chain(stored) {

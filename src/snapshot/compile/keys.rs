@@ -44,8 +44,7 @@ pub(super) fn keys(
         }
     }
     for (index, account) in (0_u32..).zip(&accounts.all) {
-        let slots = config.accounts.get(&account.name).map_or(&Slots::Store, |written| &written.slots);
-        add(&Owner::Account(account.name.clone()), KeyOwner::Account(index), Some(slots));
+        add(&Owner::Account(account.name.clone()), KeyOwner::Account(index), Some(account.slots()));
     }
     KeyTable::default().with_changes(&[], &live).map_err(|DuplicateKey { one, other }| {
         let told = |record: KeyRecord| match record.owner {

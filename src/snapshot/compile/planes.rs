@@ -40,6 +40,7 @@ pub(super) fn management(
         doors: doors(config, issuers),
         workspace: config.workspace.clone(),
         public_url: config.public_url.clone(),
+        issuers: issuers.values().map(Arc::clone).collect(),
         tokens: config.tokens.clone(),
         is_tls: config.listeners.management.as_ref().is_some_and(|listener| listener.tls.is_some()),
     }

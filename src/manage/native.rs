@@ -1,0 +1,70 @@
+//! The project's own API, for what Azure has no call for: accounts, slots with their times, revocations, signing keys.
+//!
+//! `openapi.yaml` describes it, call by call, and is held against the table of routes.
+
+mod accounts;
+mod keys;
+mod revocations;
+mod signing_keys;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+
+use serde::Deserialize;
+
+use crate::manage::Asked;
+use crate::manage::Management;
+use crate::manage::reply;
+use crate::manage::reply::Refused;
+use crate::manage::reply::Reply;
+use crate::manage::routes::Native;
+use crate::observe::audit;
+use crate::store::engine::Unavailable;
+
+/// The description, for people and for what makes clients of it.
+const OPENAPI: &str = include_str!("openapi.yaml");
+
+/// Answers a call.
+///
+/// # Errors
+/// [`Refused`].
+pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>) -> Result<Reply, Refused> {
+    match call {
+        Native::OpenApi => Ok(reply::public("application/yaml", OPENAPI.to_owned())),
+        Native::EveryKeys => keys::every(manage, asked).await,
+        Native::Keys(kind) => keys::of_one(manage, kind, asked).await,
+        Native::ListKeys(kind) => keys::list(manage, kind, asked).await,
+        Native::RegenerateKey(kind) => keys::regenerate(manage, kind, asked).await,
+        Native::Token => keys::token(asked),
+        Native::Accounts => Ok(accounts::list(asked)),
+        Native::CreateAccount => accounts::create(manage, asked).await,
+        Native::Account => accounts::show(asked),
+        Native::ChangeAccount => accounts::change(manage, asked).await,
+        Native::RemoveAccount => accounts::remove(manage, asked).await,
+        Native::Revocations => revocations::list(manage, asked).await,
+        Native::Revoke => revocations::revoke(manage, asked).await,
+        Native::SigningKeys => signing_keys::list(manage, asked).await,
+        Native::RotateSigningKey => signing_keys::rotate(manage, asked).await,
+    }
+}
+
+/// Reads a body. The parser's own message would quote it, and with it perhaps a key.
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8], want: &str) -> Result<T, Refused> {
+    let malformed = || Refused::bad_argument(format!("want {want}"));
+    // A list of values would be read as the members in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed());
+    }
+    serde_json::from_slice(body).map_err(|_quotes_body| malformed())
+}
+
+fn unreachable_store(why: &Unavailable) -> Refused {
+    tracing::error!(error = %why, "the store could not show what an operator asked for");
+    Refused::unavailable("the store cannot do that at the moment")
+}
+
+fn note(act: audit::Act, asked: &Asked<'_>, resource: &dyn Display, detail: &dyn Display) {
+    let who = asked.caller.map_or("", |caller| caller.name.as_str());
+    audit::note(act, &format_args!("management:{who}"), resource, detail, &asked.decision);
+}
