@@ -15,6 +15,7 @@ use http::uri::Scheme;
 use scoregate::config::AccessLog;
 use scoregate::model::name::Name;
 use scoregate::model::slot::Slot;
+use scoregate::model::time::UnixSeconds;
 use scoregate::observe::access_log::AccessLogWriter;
 use scoregate::observe::ids::Ids;
 use scoregate::observe::metrics::Metrics;
@@ -24,6 +25,9 @@ use scoregate::observe::record::Observer;
 use scoregate::observe::record::Peer;
 use scoregate::observe::record::Principal;
 use scoregate::observe::record::Record;
+use scoregate::observe::usage::KeyAge;
+use scoregate::observe::usage::KeyUsage;
+use scoregate::observe::usage::UsedKey;
 use tokio::time::Instant;
 
 struct Fixture {
@@ -33,6 +37,7 @@ struct Fixture {
     service: Arc<ServiceMetrics>,
     upstream: Arc<UpstreamMetrics>,
     endpoint: Arc<str>,
+    usage: KeyUsage,
     name: Name,
 }
 
@@ -42,7 +47,9 @@ impl Fixture {
         let mut record = Record::begin(&self.observer, black_box(&self.head), &self.peer, now);
         record.generation(1);
         record.service(&self.service);
-        record.principal(Principal::Service { service: self.name.clone(), slot: Slot::Primary });
+        let key = UsedKey { usage: &self.usage, slot: Slot::Primary, age: KeyAge::Current };
+        let principal = Principal::Service { service: self.name.clone(), slot: Slot::Primary };
+        record.principal(principal, Some(key), UnixSeconds(1_800_000_000));
         record.request_bytes().add(512);
         record.forwarding(&self.upstream, now + Duration::from_micros(30));
         record.upstream_head(StatusCode::OK, &self.endpoint, now + Duration::from_micros(900));
@@ -78,6 +85,7 @@ fn main() {
             service: metrics.service(&name),
             upstream: metrics.upstream(&name),
             endpoint: Arc::from("127.0.0.1:5001"),
+            usage: KeyUsage::new(UnixSeconds(1_700_000_000)),
             name: name.clone(),
         };
         criterion.bench_function(what, |bencher| bencher.iter(|| fixture.serve()));

@@ -10,3 +10,4 @@ pub mod logs;
 pub mod metrics;
 pub mod record;
 pub mod trace_context;
+pub mod usage;

@@ -228,7 +228,7 @@ impl Gateway {
             record.service(&routed.service().metrics);
         }
         let known = authenticate::check(&judge, routed, head)?;
-        record.principal(known.principal());
+        record.principal(known.principal(), known.key(), judge.now);
         if is_issuing {
             return Ok(Passed::Issue(issue::admit(&snapshot, known)?));
         }

@@ -14,6 +14,7 @@ pub mod service;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;

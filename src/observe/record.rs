@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
+use crate::model::time::UnixSeconds;
 
 use super::ids::Id;
 use super::ids::request_id;
@@ -39,6 +40,7 @@ use super::metrics::InFlight;
 use super::metrics::ServiceMetrics;
 use super::metrics::UpstreamMetrics;
 use super::trace_context::TraceContext;
+use super::usage::UsedKey;
 
 pub use self::observer::Observer;
 pub use self::principal::Principal;
@@ -189,15 +191,24 @@ impl Record {
         self.service = Some(InFlight::enter(service));
     }
 
-    /// Who called, once that is proven.
-    pub fn principal(&mut self, principal: Principal) {
-        if let Some(in_flight) = &self.service {
-            in_flight.service().allowed(principal.scheme());
-            if let Principal::Service { slot, .. } = principal {
-                in_flight.service().key_used(slot);
-            }
+    /// Who called, once that is proven, and by which key. Who is judged again, by a newer snapshot, has called once.
+    pub fn principal(&mut self, principal: Principal, key: Option<UsedKey<'_>>, now: UnixSeconds) {
+        if self.principal.is_none() {
+            self.count_use(&principal, key, now);
         }
         self.principal = Some(principal);
+    }
+
+    fn count_use(&self, principal: &Principal, key: Option<UsedKey<'_>>, now: UnixSeconds) {
+        if let Some(UsedKey { usage, .. }) = key {
+            usage.mark(self.client.or(self.peer.address.map(|address| address.ip())), now);
+        }
+        let Some(in_flight) = &self.service else { return };
+        in_flight.service().allowed(principal.scheme());
+        if let (Principal::Service { slot, .. }, Some(UsedKey { age, .. })) = (principal, key) {
+            in_flight.service().key_used(*slot);
+            in_flight.service().key_seen(*slot, age, now);
+        }
     }
 
     /// The LimitedAccessToken that was accepted: its `jti`, and the vendor who issued it.

@@ -15,6 +15,7 @@ use crate::model::resource::ResourceId;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
 use crate::observe::record::Principal;
+use crate::observe::usage::UsedKey;
 use crate::pipeline::Halt;
 use crate::pipeline::Judge;
 use crate::pipeline::credential;
@@ -24,6 +25,7 @@ use crate::snapshot::keys::KeyOwner;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::Accounts;
 use crate::snapshot::service::Auth;
+use crate::snapshot::service::Service;
 use crate::tokens::issuer::TrustedIssuer;
 use crate::tokens::verify::VerifiedToken;
 
@@ -32,6 +34,7 @@ use crate::tokens::verify::VerifiedToken;
 pub struct Authenticated<'s> {
     routed: Routed<'s>,
     caller: Caller<'s>,
+    key: Option<UsedKey<'s>>,
 }
 
 /// Who calls.
@@ -60,6 +63,11 @@ impl<'s> Authenticated<'s> {
                 Principal::Token { issuer: issuer_of(token), subject: Arc::clone(&token.subject) }
             }
         }
+    }
+
+    /// The key that opened, for the record.
+    pub const fn key(&self) -> Option<UsedKey<'s>> {
+        self.key
     }
 
     pub(super) fn into_parts(self) -> (Routed<'s>, Caller<'s>) {
@@ -94,11 +102,15 @@ pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<
     if routed.service().quarantined.is_some() {
         return Err(Failed::ServiceQuarantined.into());
     }
+    let mut key = None;
     let caller = match &routed.service().auth {
         Auth::Public => Caller::Anyone,
         Auth::Key { sources, accounts } => {
             let presented = credential::key(sources, &head.headers, head.uri.query())?;
-            holder(judge.snapshot, routed.service().index, accounts, &Digest::of(&presented), judge.now)?
+            let (caller, used) =
+                holder(judge.snapshot, routed.service(), accounts, &Digest::of(&presented), judge.now)?;
+            key = used;
+            caller
         }
         Auth::Token { verifier, resource } => {
             let presented = credential::token(&head.headers)?;
@@ -114,28 +126,29 @@ pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<
             Caller::Token(token, resource)
         }
     };
-    Ok(Authenticated { routed, caller })
+    Ok(Authenticated { routed, caller, key })
 }
 
 /// Finds who holds a key, if it opens this service now.
 fn holder<'s>(
     snapshot: &'s Snapshot,
-    service: u32,
+    service: &'s Service,
     accounts: &Accounts,
     key: &Digest,
     now: UnixSeconds,
-) -> Result<Caller<'s>, Denied> {
+) -> Result<(Caller<'s>, Option<UsedKey<'s>>), Denied> {
     let record = snapshot.keys.get(key).ok_or(Denied::KeyUnknown)?;
-    let caller = match record.owner {
-        KeyOwner::Service(index) if index == service => Caller::Service(record.slot),
+    let found = match record.owner {
+        KeyOwner::Service(index) if index == service.index => (Caller::Service(record.slot), service.usage.of(key)),
         KeyOwner::Account(index) if accounts.hold(index) => {
-            Caller::Account(snapshot.account(index).ok_or(Denied::KeyUnknown)?, record.slot)
+            let account = snapshot.account(index).ok_or(Denied::KeyUnknown)?;
+            (Caller::Account(account, record.slot), account.usage.of(key))
         }
         KeyOwner::Service(_) | KeyOwner::Account(_) => return Err(Denied::KeyUnknown),
     };
     match record.expires {
         Some(expires) if expires <= now => Err(Denied::KeyExpired),
-        Some(_) | None => Ok(caller),
+        Some(_) | None => Ok(found),
     }
 }
 

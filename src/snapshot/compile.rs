@@ -81,7 +81,7 @@ pub struct Compiled {
 pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
     let Sources { config, inputs, state, previous, now, .. } = sources;
     let mut problems = Vec::new();
-    let accounts = accounts::accounts(config, state, &mut problems);
+    let accounts = accounts::accounts(sources, &mut problems);
     let own_keys = Arc::new(tokens::own_keys(state, now)?);
     let issuers = tokens::issuers(config, inputs, &own_keys);
     let targets = services::targets(sources, &mut problems);

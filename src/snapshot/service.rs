@@ -16,6 +16,7 @@ use crate::model::time::UnixSeconds;
 use crate::observe::metrics::ServiceMetrics;
 use crate::snapshot::features::FeatureRules;
 use crate::snapshot::target::Target;
+use crate::snapshot::usage::OwnerUsage;
 use crate::tokens::verify::ServiceVerifier;
 
 /// What is exposed.
@@ -41,6 +42,8 @@ pub struct Service {
     pub key_headers: Box<[HeaderName]>,
     /// Its counters.
     pub metrics: Arc<ServiceMetrics>,
+    /// The uses of its keys.
+    pub usage: OwnerUsage,
 }
 
 /// Who may call a service: exactly one mode, like its configuration.
@@ -97,7 +100,7 @@ impl Accounts {
 }
 
 /// A caller's resource, ready for requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Account {
     /// Its name.
     pub name: Name,
@@ -109,6 +112,8 @@ pub struct Account {
     pub may_issue: FeatureSet,
     /// Who says all that.
     pub origin: AccountOrigin,
+    /// The uses of its keys.
+    pub usage: OwnerUsage,
 }
 
 /// Who says what an account is.

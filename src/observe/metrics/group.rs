@@ -263,6 +263,12 @@ impl<L: Label> Gauges<L> {
             gauge.add(by);
         }
     }
+
+    pub(super) fn set(&self, value: L, to: i64) {
+        if let Some(gauge) = self.of(value) {
+            gauge.set(to);
+        }
+    }
 }
 
 impl<L: Label> Histograms<L> {

@@ -8,9 +8,12 @@ use prometheus::IntGauge;
 
 use crate::model::name::Name;
 use crate::model::slot::Slot;
+use crate::model::time::UnixSeconds;
+use crate::observe::usage::KeyAge;
 
 use super::exchange::Exchange;
 use super::group::Counters;
+use super::group::Gauges;
 use super::group::Group;
 use super::labels::Scheme;
 
@@ -27,6 +30,8 @@ pub struct ServiceMetrics {
     overhead: Histogram,
     allowed: Counters<Scheme>,
     key_uses: Counters<Slot>,
+    key_last_seen: Gauges<Slot>,
+    retiring_key_last_seen: Gauges<Slot>,
     quarantined: IntGauge,
 }
 
@@ -54,6 +59,14 @@ impl ServiceMetrics {
                     "Requests that a key of the service's own slots opened: a slot that stands still can be regenerated.",
                 )
                 .with_all(),
+            key_last_seen: group.gauges(
+                "key_last_seen_timestamp_seconds",
+                "When a key of the slot last opened something, in seconds since 1970, one that is retiring included; absent before the first time.",
+            ),
+            retiring_key_last_seen: group.gauges(
+                "retiring_key_last_seen_timestamp_seconds",
+                "When a key that the slot no longer holds, and that still opens for a while, last did, in seconds since 1970; absent before the first time.",
+            ),
             quarantined: group.gauge(
                 "service_quarantined",
                 "1 while the service answers nobody because a secret, certificate or issuer of it could not be loaded, else 0.",
@@ -93,6 +106,15 @@ impl ServiceMetrics {
 
     pub(in crate::observe) fn key_used(&self, slot: Slot) {
         self.key_uses.inc(slot);
+    }
+
+    pub(in crate::observe) fn key_seen(&self, slot: Slot, age: KeyAge, now: UnixSeconds) {
+        let now = i64::try_from(now.0).unwrap_or(i64::MAX);
+        self.key_last_seen.set(slot, now);
+        match age {
+            KeyAge::Current => {}
+            KeyAge::Retiring => self.retiring_key_last_seen.set(slot, now),
+        }
     }
 
     pub(in crate::observe) fn forwarded_after(&self, own: Duration) {

@@ -17,7 +17,9 @@ use super::ReloadStage;
 use super::ReloadTrigger;
 use super::Scheme;
 use crate::model::name::Name;
+use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
+use crate::observe::usage::KeyAge;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -203,6 +205,7 @@ fn docs_metrics_md_lists_every_family() {
     let metrics = one_of_everything();
     metrics.listener(&name("traffic-0")).certificate(UnixSeconds(1));
     metrics.issuer(&name("entra")).refreshed(1, UnixSeconds(1));
+    metrics.service(&name("iris")).key_seen(Slot::Primary, KeyAge::Retiring, UnixSeconds(1));
     metrics.gateway.reload_unchanged(ReloadTrigger::Start, UnixSeconds(1));
     let table = table(&metrics.registry.gather());
 

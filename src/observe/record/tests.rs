@@ -30,10 +30,14 @@ use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::slot::Slot;
+use crate::model::time::UnixSeconds;
 use crate::observe::access_log::AccessLogWriter;
 use crate::observe::access_log::LastLines;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Scheme;
+use crate::observe::usage::KeyAge;
+use crate::observe::usage::KeyUsage;
+use crate::observe::usage::UsedKey;
 
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -112,7 +116,9 @@ fn a_request_that_went_through_leaves_everything_that_is_known_of_it() {
         record.client(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)));
         record.service(&service);
         assert_eq!(count(&metrics, r#"gateway_http_requests_in_flight{service="iris"}"#), 1.0);
-        record.principal(Principal::Service { service: name("iris"), slot: Slot::Secondary });
+        let key = UsedKey { usage: &KeyUsage::new(UnixSeconds(1)), slot: Slot::Secondary, age: KeyAge::Current };
+        let principal = Principal::Service { service: name("iris"), slot: Slot::Secondary };
+        record.principal(principal, Some(key), UnixSeconds(1000));
         record.limited_token(Arc::from("jti-1"), Arc::from("vendor"));
         record.request_bytes().add(10);
         record.request_bytes().add(5);
@@ -169,6 +175,31 @@ fn a_request_that_went_through_leaves_everything_that_is_known_of_it() {
         (r#"gateway_key_uses_total{service="iris",slot="primary"}"#, 0.0),
         (r#"gateway_upstream_responses_total{code_class="2xx",upstream="models"}"#, 1.0),
         (r#"gateway_upstream_response_seconds_count{upstream="models"}"#, 1.0),
+    ] {
+        assert_eq!(count(&metrics, series), value, "{series}");
+    }
+}
+
+#[test]
+fn a_request_that_is_judged_again_is_one_use_of_its_key() {
+    let metrics = Arc::new(Metrics::new());
+    let service = metrics.service(&name("iris"));
+    let usage = KeyUsage::new(UnixSeconds(1));
+    lines_of(&metrics, EVERY, |observer| {
+        let mut record = begin(observer, post());
+        record.service(&service);
+        for now in [1000, 1001] {
+            let key = UsedKey { usage: &usage, slot: Slot::Secondary, age: KeyAge::Retiring };
+            let principal = Principal::Service { service: name("iris"), slot: Slot::Secondary };
+            record.principal(principal, Some(key), UnixSeconds(now));
+        }
+    });
+    assert_eq!((usage.uses(), usage.last_seen(), usage.callers()), (1, Some(UnixSeconds(1000)), 1));
+    for (series, value) in [
+        (r#"gateway_auth_allowed_total{scheme="key",service="iris"}"#, 1.0),
+        (r#"gateway_key_uses_total{service="iris",slot="secondary"}"#, 1.0),
+        (r#"gateway_key_last_seen_timestamp_seconds{service="iris",slot="secondary"}"#, 1000.0),
+        (r#"gateway_retiring_key_last_seen_timestamp_seconds{service="iris",slot="secondary"}"#, 1000.0),
     ] {
         assert_eq!(count(&metrics, series), value, "{series}");
     }
@@ -355,7 +386,7 @@ fn a_caller_is_named_and_never_what_it_showed() {
         let line = parsed(&lines_of(&metrics, EVERY, |observer| {
             let mut record = begin(observer, post());
             record.service(&service);
-            record.principal(principal);
+            record.principal(principal, None, UnixSeconds(1000));
         }));
         assert_eq!(line["scoregate.auth.scheme"], scheme);
         assert_eq!(line["scoregate.auth.principal"], text);

@@ -1,22 +1,32 @@
 //! The accounts, of the file and of the store.
 
-use crate::config::Config;
+use crate::config::Slots;
 use crate::model::feature::FeatureNames;
 use crate::model::feature::FeatureSet;
+use crate::model::name::Name;
 use crate::snapshot::Accounts;
+use crate::snapshot::compile::Sources;
+use crate::snapshot::compile::keys;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::AccountOrigin;
-use crate::store::state::State;
+use crate::store::record_key::Owner;
 
 /// Accounts of the file and of the store, by name. Where both have one, or two have the same resource, the
 /// file's stands, since somebody reviewed it.
-pub(super) fn accounts(config: &Config, state: &State, problems: &mut Vec<String>) -> Accounts {
+pub(super) fn accounts(sources: Sources<'_>, problems: &mut Vec<String>) -> Accounts {
+    let Sources { config, state, previous, .. } = sources;
+    let usage = |name: &Name| {
+        let slots = config.accounts.get(name).map_or(&Slots::Store, |written| &written.slots);
+        let before = previous.and_then(|previous| previous.account_named(name)).map(|account| &account.usage);
+        keys::usage(sources, &Owner::Account(name.clone()), Some(slots), before)
+    };
     let written = config.accounts.values().map(|account| Account {
         name: account.name.clone(),
         resource: account.resource.clone(),
         approvals: account.approvals,
         may_issue: account.may_issue,
         origin: AccountOrigin::File { slots: account.slots.clone() },
+        usage: usage(&account.name),
     });
     let stored = state.accounts.iter().map(|(name, record)| Account {
         name: name.clone(),
@@ -24,6 +34,7 @@ pub(super) fn accounts(config: &Config, state: &State, problems: &mut Vec<String
         approvals: known_features(&config.features, &record.approvals),
         may_issue: known_features(&config.features, &record.may_issue),
         origin: AccountOrigin::Store { created: record.created },
+        usage: usage(name),
     });
     let mut accounts = Accounts::default();
     for account in written.chain(stored) {

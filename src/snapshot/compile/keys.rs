@@ -5,13 +5,16 @@ use crate::config::Config;
 use crate::config::Slots;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
+use crate::model::slot::Slot;
 use crate::snapshot::Accounts;
 use crate::snapshot::compile::CompileError;
 use crate::snapshot::compile::Sources;
+use crate::snapshot::inputs::SlotKey;
 use crate::snapshot::keys::DuplicateKey;
 use crate::snapshot::keys::KeyOwner;
 use crate::snapshot::keys::KeyRecord;
 use crate::snapshot::keys::KeyTable;
+use crate::snapshot::usage::OwnerUsage;
 use crate::store::record_key::Owner;
 use crate::store::state::Held;
 
@@ -23,20 +26,14 @@ pub(super) fn keys(
 ) -> Result<KeyTable, CompileError> {
     let mut live: Vec<(Digest, KeyRecord)> = Vec::new();
     let mut add = |owner: &Owner, number: KeyOwner, slots: Option<&Slots>| {
-        if let Some(Slots::Directory(_) | Slots::References { .. }) = slots {
-            let read = sources.inputs.slots.get(owner).into_iter().flat_map(|loaded| &loaded.keys);
-            live.extend(
-                read.map(|key| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires })),
-            );
-        } else if let (Some(Slots::Store), Held::Quarantined(why), Owner::Account(name)) =
+        if let (Some(Slots::Store), Held::Quarantined(why), Owner::Account(name)) =
             (slots, sources.state.slots(owner), owner)
         {
             // A service in this position is quarantined; an account has no answer of its own to give.
             problems.push(format!("accounts.{name}: its keys in the store cannot be read: {why}"));
-        } else if let (Some(Slots::Store), Held::Keys(keys)) = (slots, sources.state.slots(owner)) {
-            let record = |(slot, digest, expires)| (digest, KeyRecord { owner: number, slot, expires });
-            live.extend(keys.digests().map(record));
         }
+        let record = |key: SlotKey| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires });
+        live.extend(found(sources, owner, slots).into_iter().map(record));
     };
     for (index, service) in (0_u32..).zip(config.services.values()) {
         if let config::Auth::Key(key) = &service.auth {
@@ -55,6 +52,34 @@ pub(super) fn keys(
         };
         CompileError::DuplicateKey { one: told(one), other: told(other) }
     })
+}
+
+/// The keys that are there for an owner; of each slot, the current one first.
+fn found(sources: Sources<'_>, owner: &Owner, slots: Option<&Slots>) -> Vec<SlotKey> {
+    match slots {
+        Some(Slots::Directory(_) | Slots::References { .. }) => {
+            sources.inputs.slots.get(owner).map(|loaded| loaded.keys.clone()).unwrap_or_default()
+        }
+        Some(Slots::Store) => match sources.state.slots(owner) {
+            Held::Keys(keys) => {
+                keys.digests().map(|(slot, digest, expires)| SlotKey { slot, digest, expires }).collect()
+            }
+            Held::Quarantined(_) | Held::Nothing => Vec::new(),
+        },
+        None => Vec::new(),
+    }
+}
+
+/// The uses of an owner's keys, with what the snapshot in force knows of them.
+pub(super) fn usage(
+    sources: Sources<'_>,
+    owner: &Owner,
+    slots: Option<&Slots>,
+    previous: Option<&OwnerUsage>,
+) -> OwnerUsage {
+    let keys: Vec<(Slot, Digest)> =
+        found(sources, owner, slots).into_iter().map(|key| (key.slot, key.digest)).collect();
+    OwnerUsage::follow(previous, &keys, sources.now)
 }
 
 fn place(index: u32) -> usize {

@@ -14,12 +14,14 @@ use crate::observe::metrics::Scheme;
 use crate::snapshot::Accounts;
 use crate::snapshot::compile::ISSUE_PATH;
 use crate::snapshot::compile::Sources;
+use crate::snapshot::compile::keys;
 use crate::snapshot::features::FeatureRules;
 use crate::snapshot::service;
 use crate::snapshot::service::Auth;
 use crate::snapshot::service::Challenge;
 use crate::snapshot::service::Service;
 use crate::snapshot::target::Target;
+use crate::snapshot::usage::OwnerUsage;
 use crate::store::record_key::Owner;
 use crate::store::state::Held;
 use crate::tokens::issuer::TrustedIssuer;
@@ -92,7 +94,18 @@ impl Parts<'_> {
             key_headers,
             settings: settings.clone(),
             metrics,
+            usage: self.usage(settings),
         }
+    }
+
+    fn usage(&self, settings: &config::Service) -> OwnerUsage {
+        let slots = match &settings.auth {
+            config::Auth::Key(key) => key.slots.as_ref(),
+            config::Auth::Token(_) | config::Auth::Public { .. } => None,
+        };
+        let before = self.sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
+        let before = before.filter(|service| service.settings.name == settings.name).map(|service| &service.usage);
+        keys::usage(self.sources, &Owner::Service(settings.name.clone()), slots, before.last())
     }
 
     /// The verifier of the snapshot in force where it says the same: what was verified by it stays so.

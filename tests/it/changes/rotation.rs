@@ -12,6 +12,8 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use scoregate::model::time::UnixSeconds;
+
 use crate::support::client;
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -112,4 +114,33 @@ services:
     assert_eq!(failed, 0, "connections on which a request failed");
     let generations = u32::try_from(ROTATIONS + 1).unwrap();
     assert!(gateway.generation() >= f64::from(generations), "each rotation was a generation");
+}
+
+#[test]
+fn each_slot_says_when_its_key_was_last_used() {
+    let upstream = Upstream::ok();
+    let directory = scratch();
+    mount(&directory.path().join("keys"), 0, [("primary", &key(0)), ("secondary", &key(1))]);
+    let gateway = Gateway::start_in(
+        directory,
+        &format!(
+            "
+upstreams: {{a: {{endpoints: [\"{}\"]}}}}
+services:
+  a: {{match: [{{prefix: /a}}], upstream: a, auth: {{key: {{keys: {{directory: $DIR/keys}}}}}}}}
+",
+            upstream.url()
+        ),
+    );
+    let last_seen = |slot| {
+        let series = format!("gateway_key_last_seen_timestamp_seconds{{service=\"a\",slot=\"{slot}\"}}");
+        gateway.metrics().lines().find_map(|line| line.strip_prefix(&series)?.trim().parse::<u64>().ok())
+    };
+    assert_eq!((last_seen("primary"), last_seen("secondary")), (None, None));
+    let before = UnixSeconds::now().0;
+    assert_eq!(status(&gateway, &key(1)), 200);
+    assert_eq!(status(&gateway, "key-that-opens-nothing"), 401);
+    let seen = last_seen("secondary").unwrap();
+    assert!((before..=UnixSeconds::now().0).contains(&seen), "{seen}");
+    assert_eq!(last_seen("primary"), None, "nobody used it");
 }
