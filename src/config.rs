@@ -36,7 +36,7 @@ use crate::model::resource::ResourceId;
 
 pub use crate::model::path::PathAllowances;
 pub use accounts::{Account, SlotRef, Slots};
-pub use auth::{AllowedAccounts, Auth, CallerResource, KeyAuth, KeySource, TokenAuth, TokenIssuer};
+pub use auth::{AllowedAccounts, Auth, AuthMode, CallerResource, KeyAuth, KeySource, Modes, TokenAuth, TokenIssuer};
 pub use features::{FeatureRule, Needs, QueryParameter};
 pub use issuers::{FetchUrl, Issuer, IssuerKeys, OwnTokens, SigningAlgorithm, TokenAlgorithm};
 pub use listeners::{Address, Listener, Listeners, ServerTls};

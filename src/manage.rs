@@ -5,6 +5,7 @@
 //! a 500 for anything that a caller sent.
 
 mod auth;
+mod auth_mode;
 mod keys;
 mod native;
 mod operations;

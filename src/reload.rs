@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config;
-use crate::config::Auth;
 use crate::config::Config;
 use crate::config::Slots;
 use crate::model::name::Name;
@@ -36,6 +35,7 @@ use crate::snapshot::inputs::Inputs;
 use crate::snapshot::live;
 use crate::snapshot::live::Live;
 use crate::snapshot::live::Publisher;
+use crate::snapshot::modes;
 use crate::store::Store;
 use crate::store::change::ChangeError;
 use crate::store::record_key::Owner;
@@ -134,8 +134,9 @@ impl ReloadError {
 /// A change that could come into force.
 #[derive(Debug)]
 pub struct Candidate {
-    /// What was written.
+    /// What was written, with the modes that the store says.
     pub config: Arc<Config>,
+    written: Arc<Config>,
     inputs: Inputs,
     snapshot: Snapshot,
     cause: Cause,
@@ -153,10 +154,15 @@ pub struct Reloader {
     pub state: State,
     /// Key sets that were fetched from foreign issuers.
     pub fetched: Fetched,
+    /// As the file says it.
+    written: Arc<Config>,
+    /// With the modes that the store says.
     config: Arc<Config>,
     inputs: Inputs,
     publisher: Publisher,
     problems: Vec<String>,
+    /// Modes in the store that count for nothing, as they were logged last.
+    ignored: Vec<String>,
 }
 
 impl Reloader {
@@ -174,6 +180,8 @@ impl Reloader {
         let mut state = state;
         ensure_keys(&config, &store, &mut state).await?;
         ensure_management_key(&config)?;
+        let written = Arc::new(config);
+        let config = modes::in_force(&written, &state);
         let (inputs, problems) = read::read(&config, &Inputs::default(), &Fetched::default());
         let Compiled { snapshot, problems: unusable } = compile::compile(Sources {
             config: &config,
@@ -190,9 +198,21 @@ impl Reloader {
         }
         metrics.gateway.reload_published(ReloadTrigger::Start, snapshot.generation, UnixSeconds::now());
         let (live, publisher) = live::publish_first(Arc::new(snapshot));
-        let config = Arc::new(config);
-        let fetched = Fetched::default();
-        Ok((Self { path, store, metrics, state, fetched, config, inputs, publisher, problems: Vec::new() }, live))
+        let mut reloader = Self {
+            path,
+            store,
+            metrics,
+            state,
+            fetched: Fetched::default(),
+            written,
+            config,
+            inputs,
+            publisher,
+            problems: Vec::new(),
+            ignored: Vec::new(),
+        };
+        reloader.tell_ignored();
+        Ok((reloader, live))
     }
 
     /// The configuration in force.
@@ -232,17 +252,18 @@ impl Reloader {
     }
 
     async fn try_prepare(&mut self, cause: Cause) -> Result<Option<Candidate>, ReloadError> {
-        let config = match cause {
-            Cause::StoreChanged | Cause::IssuerKeys => Arc::clone(&self.config),
+        let written = match cause {
+            Cause::StoreChanged | Cause::IssuerKeys => Arc::clone(&self.written),
             Cause::Start | Cause::FileChanged | Cause::Hangup => Arc::new(read_config(&self.path)?),
         };
-        ensure_keys(&config, &self.store, &mut self.state).await?;
-        ensure_management_key(&config)?;
+        ensure_keys(&written, &self.store, &mut self.state).await?;
+        ensure_management_key(&written)?;
+        let config = modes::in_force(&written, &self.state);
         let (inputs, unread) = read::read(&config, &self.inputs, &self.fetched);
         let mut problems: Vec<String> = unread.iter().map(ToString::to_string).collect();
         let previous = self.publisher.current();
         let same_store = self.state.revision == previous.store_revision;
-        if config == self.config && inputs == self.inputs && same_store {
+        if written == self.written && inputs == self.inputs && same_store {
             self.tell(problems);
             return Ok(None);
         }
@@ -255,12 +276,12 @@ impl Reloader {
             now: UnixSeconds::now(),
         })?;
         problems.extend(unusable);
-        Ok(Some(Candidate { config, inputs, snapshot, cause, problems }))
+        Ok(Some(Candidate { config, written, inputs, snapshot, cause, problems }))
     }
 
     /// Puts a change in force. Requests that are under way go on with the snapshot that they began with.
     pub fn publish(&mut self, candidate: Candidate) {
-        let Candidate { config, inputs, snapshot, cause, problems } = candidate;
+        let Candidate { config, written, inputs, snapshot, cause, problems } = candidate;
         let generation = snapshot.generation;
         self.publisher.publish(Arc::new(snapshot));
         self.metrics.forget_services(&names(config.services.keys()));
@@ -268,8 +289,9 @@ impl Reloader {
         self.metrics.forget_issuers(&names(config.issuers.keys()));
         self.metrics.gateway.reload_published(cause.trigger(), generation, UnixSeconds::now());
         tracing::info!(generation, ?cause, services = config.services.len(), "a new generation is in force");
-        (self.config, self.inputs) = (config, inputs);
+        (self.written, self.config, self.inputs) = (written, config, inputs);
         self.tell(problems);
+        self.tell_ignored();
         self.say_whether_complete();
     }
 
@@ -292,6 +314,16 @@ impl Reloader {
             self.problems = problems;
         }
     }
+
+    /// Logs which modes of the store count for nothing, when they are others than before. Nothing is missing for it, so
+    /// it is no problem of the generation.
+    fn tell_ignored(&mut self) {
+        let ignored = modes::ignored(&self.written, &self.state);
+        if ignored != self.ignored {
+            ignored.iter().for_each(|line| tracing::warn!(problem = line, "a choice in the store counts for nothing"));
+            self.ignored = ignored;
+        }
+    }
 }
 
 /// Reads and checks a configuration file.
@@ -304,11 +336,12 @@ pub fn read_config(path: &Path) -> Result<Config, ReloadError> {
     Config::read(&text).map_err(|problems| ReloadError::Invalid { path: path.to_owned(), problems })
 }
 
-/// Slots that the store is to hold and does not hold yet get their first keys.
+/// Slots that the store is to hold and does not hold yet get their first keys. A service whose mode may be changed has
+/// them in either mode: no change of mode waits for keys, and a change back finds those from before.
 async fn ensure_keys(config: &Config, store: &Store, state: &mut State) -> Result<(), ReloadError> {
-    let of_services = config.services.values().filter_map(|service| match &service.auth {
-        Auth::Key(key) if key.slots == Some(Slots::Store) => Some(Owner::Service(service.name.clone())),
-        Auth::Key(_) | Auth::Token(_) | Auth::Public { .. } => None,
+    let of_services = config.services.values().filter_map(|service| {
+        let key = service.key_auth()?;
+        (key.slots == Some(Slots::Store)).then(|| Owner::Service(service.name.clone()))
     });
     let of_accounts = config.accounts.values().filter(|account| account.slots == Slots::Store);
     let owners = of_services.chain(of_accounts.map(|account| Owner::Account(account.name.clone())));

@@ -9,6 +9,7 @@ pub mod listen;
 pub mod live;
 pub mod management;
 pub mod methods;
+pub mod modes;
 pub mod routes;
 pub mod service;
 pub mod target;

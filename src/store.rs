@@ -1,7 +1,7 @@
 //! What changes at run time: slot keys, accounts, signing keys, revocations.
 //!
 //! An [`engine`] keeps records, [`embedded`] in a file, `etcd` (a cargo feature) for many replicas; [`records`] says what they mean and [`state`] is all
-//! of them, read. The operations ([`slots`], [`accounts`], [`signing`], [`revocations`]) are compare-and-swap
+//! of them, read. The operations ([`slots`], [`accounts`], [`auth_modes`], [`signing`], [`revocations`]) are compare-and-swap
 //! on single records, so that any number of replicas can do them at once. Requests never come here: they read
 //! the snapshot, which is compiled from the [`state::State`].
 
@@ -17,6 +17,7 @@ use self::state::State;
 use crate::config;
 
 pub mod accounts;
+pub mod auth_modes;
 pub mod change;
 #[cfg(test)]
 mod contract;

@@ -22,6 +22,35 @@ pub enum Auth {
     },
 }
 
+/// A mode that the management API can put a service in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// [`Auth::Key`].
+    Key,
+    /// [`Auth::Token`].
+    Token,
+}
+
+impl AuthMode {
+    /// The word in the store, in logs and in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// The settings of both modes of a service whose mode the management API may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modes {
+    /// By key.
+    pub key: KeyAuth,
+    /// By token.
+    pub token: TokenAuth,
+}
+
 /// Authentication by key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyAuth {

@@ -140,8 +140,12 @@ fn conflict(entry: &Entry<'_>, other: &Entry<'_>) -> ControlFlow<String> {
     ))
 }
 
-/// Whether the same callers may make the same calls. Two services with keys of their own never let in the same.
+/// Whether the same callers may make the same calls. Two services with keys of their own never let in the same, and
+/// one whose mode may be changed does so only until it is.
 fn lets_in_the_same(one: &Service, other: &Service) -> bool {
+    if one.managed.is_some() || other.managed.is_some() {
+        return false;
+    }
     let has_own_keys = |auth: &Auth| matches!(auth, Auth::Key(key) if key.slots == Some(Slots::Store));
     let same_auth = match (&one.auth, &other.auth) {
         (Auth::Public { reason: _ }, Auth::Public { reason: _ }) => true,

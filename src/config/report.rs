@@ -46,7 +46,8 @@ pub fn summary(config: &Config) -> String {
         let matches: Vec<String> = service.matches.iter().map(show_match).collect();
         let (name, upstream) = (&service.name, &service.upstream);
         push(&mut text, format_args!("service {name}: {} -> {upstream}, ", matches.join(" | ")));
-        push(&mut text, format_args!("{}\n", show_auth(&service.auth)));
+        let managed = if service.managed.is_some() { "; the management API may change it" } else { "" };
+        push(&mut text, format_args!("{}{managed}\n", show_auth(&service.auth)));
     }
     text
 }

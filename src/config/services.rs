@@ -6,7 +6,10 @@ use http::HeaderName;
 use http::Method;
 
 use crate::config::Auth;
+use crate::config::AuthMode;
 use crate::config::FeatureRule;
+use crate::config::KeyAuth;
+use crate::config::Modes;
 use crate::config::Platform;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
@@ -23,8 +26,11 @@ pub struct Service {
     pub upstream: Name,
     /// A prefix of the matched path, whole segments, that the upstream does not see. No trailing slash.
     pub strip_prefix: Option<String>,
-    /// Who may call: exactly one mode, by construction.
+    /// Who may call: exactly one mode, by construction. As `gateway.yaml` says it, until [`Service::in_mode`] puts what
+    /// the store says in its place.
     pub auth: Auth,
+    /// Both modes, where the management API may change which one is in force; `None` where `gateway.yaml` owns that.
+    pub managed: Option<Modes>,
     /// Calls that need features; of the rules that fit a call, every one must be satisfied.
     pub feature_rules: Vec<FeatureRule>,
     /// Where it runs, in the eyes of Azure's v1 SDK.
@@ -43,6 +49,28 @@ pub struct Service {
     pub max_body_bytes: Option<u64>,
     /// How long the upstream and the client are waited for.
     pub timeouts: Timeouts,
+}
+
+impl Service {
+    /// The service in this mode, where the mode may be changed; the service as it is otherwise.
+    #[must_use]
+    pub fn in_mode(&self, mode: AuthMode) -> Self {
+        let auth = match (&self.managed, mode) {
+            (Some(modes), AuthMode::Key) => Auth::Key(modes.key.clone()),
+            (Some(modes), AuthMode::Token) => Auth::Token(modes.token.clone()),
+            (None, AuthMode::Key | AuthMode::Token) => self.auth.clone(),
+        };
+        Self { auth, ..self.clone() }
+    }
+
+    /// How keys open it, now or in the mode that it could be put in.
+    #[must_use]
+    pub const fn key_auth(&self) -> Option<&KeyAuth> {
+        match (&self.auth, &self.managed) {
+            (Auth::Key(key), _) | (Auth::Token(_) | Auth::Public { .. }, Some(Modes { key, .. })) => Some(key),
+            (Auth::Token(_) | Auth::Public { .. }, None) => None,
+        }
+    }
 }
 
 /// Which requests are for a service. What is not said matches everything.

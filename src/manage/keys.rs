@@ -114,7 +114,8 @@ pub(super) fn token(asked: &Asked<'_>) -> Result<Granted, Refused> {
     Ok(Granted { jwt: issued.jwt, refresh_after, expires: issued.expires })
 }
 
-fn note(act: audit::Act, asked: &Asked<'_>, detail: &dyn std::fmt::Display) {
+/// Writes an audit event about the service that a call names.
+pub(super) fn note(act: audit::Act, asked: &Asked<'_>, detail: &dyn std::fmt::Display) {
     let who = asked.caller.map_or("", |caller| caller.name.as_str());
     let resource = asked.name.unwrap_or_default();
     audit::note(act, &format_args!("management:{who}"), &format_args!("services/{resource}"), detail, &asked.decision);

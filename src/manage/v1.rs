@@ -10,6 +10,7 @@ use crate::config::Auth;
 use crate::config::Platform;
 use crate::manage::Asked;
 use crate::manage::Management;
+use crate::manage::auth_mode;
 use crate::manage::keys;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
@@ -18,12 +19,6 @@ use crate::manage::routes::V1;
 use crate::snapshot::service::Service;
 
 const BOTH_AT_DEPLOY: &str = "Invalid configuration, auth_enabled and token_auth_enabled cannot both be true.";
-const BOTH_AT_UPDATE: &str = "Error, cannot set both token_auth_enabled and auth_enabled.";
-const TOKEN_BESIDE_KEY: &str =
-    "Error, cannot set token_auth_enabled without disabling key auth (set auth_enabled to False).";
-const KEY_BESIDE_TOKEN: &str =
-    "Error, cannot set auth_enabled without disabling token auth (set token_auth_enabled to False).";
-const NO_TOKENS_ON_ACI: &str = "ACI webservices do not support Token Authentication.";
 
 /// Answers a call.
 ///
@@ -38,7 +33,7 @@ pub(super) async fn answer(manage: &Management, call: V1, asked: &Asked<'_>) -> 
         }
         V1::Deploy => Err(deploy(asked.body)),
         V1::Validate => Ok(reply::json(StatusCode::OK, &json!({}))),
-        V1::Patch => Err(patch(keys::service(asked.snapshot, asked)?, asked.body)),
+        V1::Patch => auth_mode::patch(manage, asked).await,
         V1::Delete => match keys::service(asked.snapshot, asked) {
             Ok(_) => Err(Refused::conflict("gateway.yaml owns this service; take it out there")),
             Err(_absent) => Ok(reply::empty(StatusCode::NO_CONTENT)),
@@ -107,7 +102,7 @@ const fn compute_type(platform: Platform) -> &'static str {
 
 /// A service as azureml-core reads it: nothing may be missing, and what it would crash on (`imageDetails`,
 /// `updatedTime`) is left out.
-fn body(manage: &Management, service: &Service, asked: &Asked<'_>) -> Value {
+pub(super) fn body(manage: &Management, service: &Service, asked: &Asked<'_>) -> Value {
     let settings = &service.settings;
     let scoring_uri = manage.scoring_uri(settings, asked);
     let milliseconds = u64::try_from(settings.timeouts.response.as_millis()).unwrap_or(u64::MAX);
@@ -183,37 +178,5 @@ fn deploy(body: &[u8]) -> Refused {
             "scoregate stands in front of services and deploys none; start the server, then add it to gateway.yaml",
         ),
         Err(_quotes_body) => Refused::bad_argument("want the description of a service, a JSON object"),
-    }
-}
-
-/// One change of a JSON Patch (RFC 6902).
-#[derive(Deserialize)]
-struct Change {
-    path: String,
-    #[serde(default)]
-    value: Value,
-}
-
-/// No patch is taken: `gateway.yaml` owns the mode. What no service could be is refused in Azure's words first.
-fn patch(service: &Service, body: &[u8]) -> Refused {
-    let Ok(changes) = serde_json::from_slice::<Vec<Change>>(body) else {
-        return Refused::bad_argument("want a JSON Patch (RFC 6902): a list of {op, path, value}");
-    };
-    let last =
-        |path: &str| changes.iter().rfind(|change| change.path == path).and_then(|change| change.value.as_bool());
-    let (key, token) = (last("/authEnabled"), last("/aadAuthEnabled"));
-    let auth = &service.settings.auth;
-    match (key, token) {
-        (Some(true), Some(true)) => Refused::bad_argument(BOTH_AT_UPDATE),
-        (_, Some(true)) if service.settings.platform == Platform::Aci => Refused::bad_argument(NO_TOKENS_ON_ACI),
-        (None, Some(true)) if matches!(auth, Auth::Key(_)) => Refused::bad_argument(TOKEN_BESIDE_KEY),
-        (Some(true), None) if matches!(auth, Auth::Token(_)) => Refused::bad_argument(KEY_BESIDE_TOKEN),
-        (None, None) => Refused::conflict("gateway.yaml owns this service; change it there"),
-        (Some(_), _) | (_, Some(_)) => {
-            let name = &service.settings.name;
-            Refused::conflict(format!(
-                "gateway.yaml owns how this service is called; change services.{name}.auth there"
-            ))
-        }
     }
 }

@@ -12,6 +12,8 @@ pub enum Act {
     ListKeys,
     /// A key was replaced.
     RegenerateKey,
+    /// A service was put in another auth mode.
+    ChangeAuthMode,
     /// A service token was issued.
     IssueToken,
     /// A LimitedAccessToken was issued.
@@ -37,6 +39,7 @@ impl Act {
         match self {
             Self::ListKeys => "keys.list",
             Self::RegenerateKey => "keys.regenerate",
+            Self::ChangeAuthMode => "services.auth_mode",
             Self::IssueToken => "token.issue",
             Self::IssueLimitedAccessToken => "limited_access_token.issue",
             Self::CreateAccount => "account.create",

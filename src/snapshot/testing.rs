@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::config::Auth;
 use crate::config::Config;
 use crate::config::SecretRef;
 use crate::model::digest::Digest;
@@ -18,6 +17,7 @@ use crate::snapshot::inputs::Inputs;
 use crate::snapshot::live;
 use crate::snapshot::live::Live;
 use crate::snapshot::live::Publisher;
+use crate::snapshot::modes;
 use crate::store;
 use crate::store::Store;
 use crate::store::engine::Event;
@@ -30,7 +30,7 @@ pub(crate) struct Stage {
     pub(crate) live: Live,
     publisher: Publisher,
     state: State,
-    config: Config,
+    config: Arc<Config>,
     inputs: Inputs,
     _directory: TempDir,
 }
@@ -56,7 +56,8 @@ impl Stage {
         let store = Arc::new(store::testing::open(directory.path()).await);
         let now = UnixSeconds::now();
         store.ensure_signing_key(config.tokens.algorithm, now).await.unwrap();
-        for service in config.services.values().filter(|service| matches!(service.auth, Auth::Key(_))) {
+        let config = Arc::new(config);
+        for service in config.services.values().filter(|service| service.key_auth().is_some()) {
             store.ensure(&Owner::Service(service.name.clone()), now).await.unwrap();
         }
         for account in config.accounts.keys() {
@@ -82,7 +83,8 @@ impl Stage {
     }
 }
 
-fn compiled(config: &Config, inputs: &Inputs, state: &State, previous: Option<&Snapshot>) -> Snapshot {
+fn compiled(config: &Arc<Config>, inputs: &Inputs, state: &State, previous: Option<&Snapshot>) -> Snapshot {
+    let config = &modes::in_force(config, state);
     let metrics = Metrics::new();
     let now = UnixSeconds::now();
     compile::compile(Sources { config, inputs, state, previous, metrics: &metrics, now }).unwrap().snapshot

@@ -38,6 +38,8 @@ pub enum RecordKey {
     Signer,
     /// `revocation/<hex>`, by the digest of what is revoked.
     Revocation(Digest),
+    /// `auth-mode/<service>`: the mode of a service whose mode may be changed.
+    AuthMode(Name),
 }
 
 impl RecordKey {
@@ -56,6 +58,7 @@ impl RecordKey {
             Some(("account", text)) => name(text).map(Self::Account),
             Some(("signing-key", kid)) => is_kid(kid).then(|| Self::SigningKey(kid.into())),
             Some(("revocation", hex)) => digest_of_hex(hex).map(Self::Revocation),
+            Some(("auth-mode", text)) => name(text).map(Self::AuthMode),
             Some(_) => None,
         }
     }
@@ -70,6 +73,7 @@ impl fmt::Display for RecordKey {
             Self::SigningKey(kid) => write!(f, "signing-key/{kid}"),
             Self::Signer => f.write_str("signer"),
             Self::Revocation(digest) => write!(f, "revocation/{}", hex(digest)),
+            Self::AuthMode(name) => write!(f, "auth-mode/{name}"),
         }
     }
 }
@@ -125,6 +129,7 @@ mod tests {
             "slots/service/iris",
             "slots/account/contoso",
             "account/contoso",
+            "auth-mode/iris",
             "signing-key/x-Y_9",
             "signer",
             &RecordKey::KeyDigest(digest).to_string(),
@@ -146,6 +151,8 @@ mod tests {
             "slots/service/Iris",
             "slots/service/a/b",
             "account/",
+            "auth-mode/",
+            "auth-mode/a/b",
             "signer/x",
             "signing-key/a/b",
             "signing-key/",

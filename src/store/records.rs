@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::engine::Record;
 use super::record_key::{self, Owner};
 use super::seal::{SealError, Sealed};
-use crate::config::SigningAlgorithm;
+use crate::config::{AuthMode, SigningAlgorithm};
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
@@ -189,6 +189,17 @@ impl Revoked {
     }
 }
 
+/// How a service is called whose mode may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthModeRecord {
+    /// The mode.
+    #[serde(with = "auth_mode")]
+    pub mode: AuthMode,
+    /// When it was chosen.
+    pub changed: UnixSeconds,
+}
+
 /// Why a record cannot be used. Never quotes the record: it holds digests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -293,6 +304,24 @@ mod resource {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ResourceId, D::Error> {
         ResourceId::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+mod auth_mode {
+    use super::{AuthMode, Deserialize, Deserializer, Serializer};
+    use serde::de::Error as _;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(mode: &AuthMode, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(mode.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuthMode, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "key" => Ok(AuthMode::Key),
+            "token" => Ok(AuthMode::Token),
+            _ => Err(D::Error::custom("want key or token")),
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::engine::{Changed, Contents, Record, Revision, Update};
 use super::record_key::{Owner, RecordKey};
 use super::records::{
-    self, AccountRecord, KeyDigestRecord, RecordError, Retiring, RevocationRecord, Revoked, SignerRecord,
-    SigningKeyRecord, SlotRecord, SlotsRecord,
+    self, AccountRecord, AuthModeRecord, KeyDigestRecord, RecordError, Retiring, RevocationRecord, Revoked,
+    SignerRecord, SigningKeyRecord, SlotRecord, SlotsRecord,
 };
 use super::seal::{Place, Sealer};
-use crate::config::SigningAlgorithm;
+use crate::config::{AuthMode, SigningAlgorithm};
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::secret::Secret;
@@ -28,6 +28,8 @@ pub struct State {
     pub accounts: BTreeMap<Name, AccountRecord>,
     /// Revocations, expired ones too until they are swept, by [`Revoked::digest`].
     pub revocations: HashMap<Digest, Revocation>,
+    /// Modes that were chosen through the API, by service, whether `gateway.yaml` still lets them be or not.
+    pub auth_modes: BTreeMap<Name, AuthMode>,
     /// Records that cannot be used, by their keys.
     pub quarantined: BTreeMap<String, RecordError>,
     slots: BTreeMap<Owner, OwnerKeys>,
@@ -224,6 +226,10 @@ impl State {
                 }
                 self.revocations.insert(digest, Revocation { revoked, issued_before, expires });
             }
+            RecordKey::AuthMode(name) => {
+                let AuthModeRecord { mode, changed: _ } = records::decode(record)?;
+                self.auth_modes.insert(name, mode);
+            }
         }
         Ok(())
     }
@@ -236,6 +242,7 @@ impl State {
             Some(RecordKey::SigningKey(kid)) => drop(self.signing_keys.remove(&kid)),
             Some(RecordKey::Signer) => self.signer = None,
             Some(RecordKey::Revocation(digest)) => drop(self.revocations.remove(&digest)),
+            Some(RecordKey::AuthMode(name)) => drop(self.auth_modes.remove(&name)),
             Some(RecordKey::KeyDigest(_)) | None => {}
         }
     }
@@ -254,7 +261,7 @@ fn open(record: &Record, kid: &str, sealer: &Sealer) -> Result<SigningKey, Recor
 #[cfg(test)]
 mod tests {
     use super::{Held, State};
-    use crate::config::SigningAlgorithm;
+    use crate::config::{AuthMode, SigningAlgorithm};
     use crate::model::digest::Digest;
     use crate::model::name::Name;
     use crate::model::secret::Secret;
@@ -309,6 +316,7 @@ mod tests {
                 r#"{"version":1,"record":{"resource":"/subscriptions/a/x/contoso","approvals":["Face.Verification"],"may_issue":[],"created":5}}"#,
             ),
             record("signing-key/k1", encode(&signing).unwrap()),
+            record("auth-mode/iris", r#"{"version":1,"record":{"mode":"token","changed":5}}"#),
             record("signer", r#"{"version":1,"record":{"kid":"k1"}}"#),
             record(
                 &RecordKey::Revocation(jti.digest()).to_string(),
@@ -331,6 +339,7 @@ mod tests {
         assert_eq!(state.accounts[&Name::parse("contoso").unwrap()].approvals, ["Face.Verification"]);
         assert_eq!(state.signer().unwrap().pkcs8.expose(), b"der");
         assert_eq!(state.revocations.len(), 1);
+        assert_eq!(state.auth_modes, [(Name::parse("iris").unwrap(), AuthMode::Token)].into());
     }
 
     #[test]
@@ -352,6 +361,7 @@ mod tests {
             ("slots/service/bad", b"{\"version\":2,\"record\":{}}", RecordError::Version { found: 2 }),
             ("account/bad", b"{\"version\":1,\"record\":{\"kid\":\"k\"}}", malformed(1, 28)),
             ("account/bad", b"{\"version\":1,\"record\":{\"kid\":\"k\"},\"x\":1}", malformed(1, 28)),
+            ("auth-mode/bad", b"{\"version\":1,\"record\":{\"mode\":\"public\",\"changed\":1}}", malformed(1, 38)),
             ("shelf/bad", b"{}", RecordError::UnknownKind),
             ("signing-key/k3", &moved, RecordError::Seal(SealError::Forged)),
             ("signing-key/k4", &moved, RecordError::Misplaced),

@@ -49,7 +49,11 @@ impl Store {
                     let found = self.find::<SigningKeyRecord>(key).await?;
                     found.filter(|it| it.record.verify_until.is_some_and(|until| until <= now)).map(|found| found.at)
                 }
-                RecordKey::Slots(_) | RecordKey::KeyDigest(_) | RecordKey::Account(_) | RecordKey::Signer => None,
+                RecordKey::Slots(_)
+                | RecordKey::KeyDigest(_)
+                | RecordKey::Account(_)
+                | RecordKey::Signer
+                | RecordKey::AuthMode(_) => None,
             };
             if let Some(at) = at {
                 batch = batch.delete(key.to_string(), Expectation::At(at));

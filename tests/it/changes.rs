@@ -1,5 +1,6 @@
 //! Change without a pause: keys, configuration, listeners and certificates under traffic, and the way out.
 
+mod auth_mode;
 mod broken;
 mod drain;
 mod issuing;

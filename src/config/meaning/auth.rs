@@ -10,6 +10,7 @@ use crate::config::Auth;
 use crate::config::CallerResource;
 use crate::config::KeyAuth;
 use crate::config::KeySource;
+use crate::config::Modes;
 use crate::config::Slots;
 use crate::config::TokenAuth;
 use crate::config::TokenIssuer;
@@ -19,7 +20,56 @@ use crate::model::name::Name;
 use crate::model::resource::ResourceId;
 
 impl Reader {
-    pub(super) fn auth(&mut self, service: &Name, written: &raw::Auth, at: &Place) -> Read<Auth> {
+    /// Who may call. Left out, it is a key where Azure says so too; where Azure's default is nothing, it has to be written.
+    pub(super) fn auth(&mut self, service: &Name, written: &raw::Service, at: &Place) -> Read<Auth> {
+        let at = at.field("auth");
+        match (&written.auth, written.platform) {
+            (Some(auth), _) => self.written_auth(service, auth, &at),
+            (None, Some(raw::Platform::Aks)) => self.key_auth(&raw::KeyAuth::default(), &at).map(Auth::Key),
+            (None, Some(raw::Platform::Aci)) => self.refuse(
+                &at,
+                "this field is missing: Azure leaves such a service on ACI open to everybody; want `{key: {}}`, or \
+                 `{public: <reason>}` if that is meant",
+            ),
+            (None, None) => self.refuse(
+                &at,
+                "this field is missing: who may call, exactly one of key, token and public; only `platform: aks` has \
+                 a default",
+            ),
+        }
+    }
+
+    /// Both modes of a service whose mode may be changed.
+    pub(super) fn modes(
+        &mut self,
+        service: &Name,
+        written: &raw::Service,
+        auth: Option<&Auth>,
+        at: &Place,
+    ) -> Read<Option<Modes>> {
+        let (true, Some(auth)) = (written.managed.unwrap_or(false), auth) else { return Ok(None) };
+        if let Some(raw::Platform::Aci) = written.platform {
+            return self.refuse(at, "want `platform: aks` with it: a service on ACI has no tokens, so no other mode");
+        }
+        if written.issues_limited_access_tokens.unwrap_or(false) {
+            return self.refuse(at, "want no `issues_limited_access_tokens` with it: they are issued to keys only");
+        }
+        match auth {
+            Auth::Key(key) => {
+                let token = self.token_auth(service, &raw::TokenAuth::default(), at)?;
+                Ok(Some(Modes { key: key.clone(), token }))
+            }
+            Auth::Token(token) => {
+                let key = self.key_auth(&raw::KeyAuth::default(), at)?;
+                Ok(Some(Modes { key, token: token.clone() }))
+            }
+            Auth::Public { .. } => {
+                self.refuse(at, "want a key or a token with it: nothing opens a service to everybody")
+            }
+        }
+    }
+
+    fn written_auth(&mut self, service: &Name, written: &raw::Auth, at: &Place) -> Read<Auth> {
         let raw::Auth { key, token, public } = written;
         match (key, token, public) {
             (Some(key), None, None) => self.key_auth(key, &at.field("key")).map(Auth::Key),

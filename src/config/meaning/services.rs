@@ -34,7 +34,8 @@ impl Reader {
     pub(super) fn service(&mut self, name: &Name, written: &raw::Service, at: &Place) -> Read<Service> {
         let matches = self.matches(name, written, at);
         let upstream = self.reference(&written.upstream, Kind::Upstream, &at.field("upstream"));
-        let auth = self.auth(name, &written.auth, &at.field("auth"));
+        let auth = self.auth(name, written, at);
+        let managed = self.modes(name, written, auth.as_ref().ok(), &at.field("managed"));
         let features_at = at.field("features");
         let feature_rules = match &written.features {
             Some(features) => self.feature_rules(features, &features_at),
@@ -52,8 +53,10 @@ impl Reader {
             if written.features.is_some() && matches!(auth, Auth::Public { .. }) {
                 self.problems.note(&features_at, "want a key or a token with it: nobody can be granted a feature here");
             }
-            if let Ok(identity) = &identity {
-                self.refuse_key_as_identity(auth, identity, &at.field("identity"));
+            if let (Ok(managed), Ok(identity)) = (&managed, &identity) {
+                let either = managed.as_ref().map(|modes| &modes.key);
+                let key = if let Auth::Key(key) = auth { Some(key) } else { either };
+                self.refuse_key_as_identity(key, identity, &at.field("identity"));
             }
         }
         let platform = self.platform(written.platform, auth.as_ref().ok(), &at.field("platform"));
@@ -64,6 +67,7 @@ impl Reader {
             upstream: upstream?,
             strip_prefix,
             auth: auth?,
+            managed: managed?,
             feature_rules: feature_rules?,
             platform: platform?,
             dialect: dialect(written),
@@ -122,8 +126,8 @@ impl Reader {
     }
 
     /// A client's copies of identity headers are removed, so a key in one would never arrive.
-    fn refuse_key_as_identity(&mut self, auth: &Auth, identity: &IdentityHeaders, at: &Place) {
-        let Auth::Key(KeyAuth { sources, .. }) = auth else { return };
+    fn refuse_key_as_identity(&mut self, key: Option<&KeyAuth>, identity: &IdentityHeaders, at: &Place) {
+        let Some(KeyAuth { sources, .. }) = key else { return };
         for (field, name) in
             [("principal", &identity.principal), ("resource", &identity.resource), ("features", &identity.features)]
         {

@@ -21,8 +21,12 @@ pub struct Service {
     /// Leading segments of the matched path that the upstream does not see, or `none`. Default: `none`, but
     /// `/api/v1/service/<name>` where `match` is not given, so that the upstream serves plain `/score`.
     pub strip_prefix: Option<String>,
-    /// Who may call: exactly one of `key`, `token` and `public`.
-    pub auth: Auth,
+    /// Who may call: exactly one of `key`, `token` and `public`. May be left out with `platform: aks` only, where it is
+    /// `{key: {}}`, as in Azure.
+    pub auth: Option<Auth>,
+    /// Whether the management API may change the mode between `key` and `token`; `auth` then says the first one. The
+    /// other one takes every default. Default: `false`.
+    pub managed: Option<bool>,
     /// Calls that need features.
     pub features: Option<Features>,
     /// Where it runs, in the eyes of Azure's v1 SDK: `aks`, or `aci`, which has no tokens. Default: `aks`.
@@ -72,7 +76,7 @@ pub struct Auth {
 }
 
 /// Authentication by key.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyAuth {
     /// Where a key may stand: `bearer`, `{header: <name>}` or `{query: <name>}`.
@@ -133,7 +137,7 @@ pub enum EveryWord {
 }
 
 /// Authentication by token.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenAuth {
     /// Names of issuers that are accepted; `own` is this gateway. Default: `own`.

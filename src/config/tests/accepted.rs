@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{SMALL, small_with};
 use crate::config::{
-    AccessLog, AllowedAccounts, Auth, CallerResource, Config, Dialect, EndpointAddress, HostHeader, HostMatch,
-    IssuerKeys, KeySource, Needs, PathMatch, Protocol, SecretRef, SlotRef, Slots, TokenAlgorithm, TokenIssuer,
-    Upgrades, report, schema,
+    AccessLog, AllowedAccounts, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
+    HostMatch, IssuerKeys, KeySource, Needs, PathMatch, Protocol, SecretRef, SlotRef, Slots, TokenAlgorithm,
+    TokenIssuer, Upgrades, report, schema,
 };
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
@@ -218,4 +218,23 @@ fn every_field_has_its_meaning() {
 fn aliases_save_writing() {
     let text = small_with("auth: {key: {}}", "auth: &keys {key: {}}\n  other: {upstream: model, auth: *keys}");
     assert_eq!(read(&text).services["other"].auth, read(SMALL).services["iris"].auth);
+}
+
+#[test]
+fn a_mode_that_may_be_changed_has_the_settings_of_both_and_one_in_force() {
+    let written = "auth: {key: {accounts: every}}\n    managed: true\n    platform: aks";
+    let key = &read(&small_with("auth: {key: {}}", written)).services["iris"];
+    let token = key.in_mode(AuthMode::Token);
+    let Auth::Token(defaults) = &token.auth else { panic!("{token:?}") };
+    assert_eq!((&*defaults.issuers, &*defaults.audiences), (&[TokenIssuer::Own][..], &["iris".to_owned()][..]));
+    assert_eq!(&token.in_mode(AuthMode::Key), key, "as it was");
+    assert_eq!(token.key_auth(), key.key_auth());
+    let own = &read(SMALL).services["iris"];
+    assert_eq!(&own.in_mode(AuthMode::Token), own, "gateway.yaml owns it");
+}
+
+#[test]
+fn auth_left_out_on_aks_is_a_key() {
+    let left_out = read(&small_with("auth: {key: {}}", "platform: aks"));
+    assert_eq!(left_out.services["iris"], read(SMALL).services["iris"]);
 }

@@ -97,6 +97,8 @@ fn matches_may_cross_where_the_same_callers_are_let_in() {
     ] {
         assert_eq!(told((a, one), (b, other)).is_empty(), fine, "{one} {other}");
     }
+    let managed = format!("{TOKEN}}}, managed: true, identity: {{principal: none");
+    assert_eq!(told((a, &managed), (b, TOKEN)).len(), 1, "the mode of one may change");
     let equal = told((a, TOKEN), (a, TOKEN));
     assert_eq!(equal.len(), 1, "equal matches are refused whoever is let in");
 }

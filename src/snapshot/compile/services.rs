@@ -23,6 +23,7 @@ use crate::snapshot::service::Service;
 use crate::snapshot::target::Target;
 use crate::snapshot::usage::OwnerUsage;
 use crate::store::record_key::Owner;
+use crate::store::record_key::RecordKey;
 use crate::store::state::Held;
 use crate::tokens::issuer::TrustedIssuer;
 use crate::tokens::verify::ServiceVerifier;
@@ -69,7 +70,8 @@ impl Parts<'_> {
         };
         metrics.prepare(scheme);
         let target = self.targets.get(&settings.upstream);
-        let quarantined = self.missing_keys(settings).or_else(|| target?.as_ref().err().cloned());
+        let quarantined = self.unknown_mode(settings).or_else(|| self.missing_keys(settings));
+        let quarantined = quarantined.or_else(|| target?.as_ref().err().cloned());
         match &quarantined {
             Some(_) => metrics.quarantine(),
             None => metrics.serve(),
@@ -122,6 +124,14 @@ impl Parts<'_> {
             Some(before) if **before == made => Arc::clone(before),
             Some(_) | None => Arc::new(made),
         }
+    }
+
+    /// Why nobody knows how the service is called: the file's mode may be the one that somebody turned off.
+    fn unknown_mode(&self, settings: &config::Service) -> Option<String> {
+        settings.managed.as_ref()?;
+        let record = RecordKey::AuthMode(settings.name.clone()).to_string();
+        let why = self.sources.state.quarantined.get(&record)?;
+        Some(format!("its auth mode in the store cannot be read: {why}"))
     }
 
     /// Why the service's own keys are not there, if they should be.
