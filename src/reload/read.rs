@@ -15,6 +15,7 @@ use crate::config::ManagementKey;
 use crate::config::SecretRef;
 use crate::config::Slots;
 use crate::model::name::Name;
+use crate::model::slot::Slot;
 use crate::reload::management_key;
 use crate::reload::secret;
 use crate::reload::secret::BadSecret;
@@ -86,49 +87,38 @@ pub fn read(config: &Config, before: &Inputs, fetched: &Fetched) -> (Inputs, Vec
     (reading.inputs, reading.problems)
 }
 
-/// Directories in which a change of a file matters, the configuration's own left out.
+/// Every file that the configuration refers to, the configuration's own left out.
 #[must_use]
-pub fn watched_directories(config: &Config) -> BTreeSet<PathBuf> {
-    let mut watched = BTreeSet::new();
-    let mut parent_of = |path: &Path| {
-        if let Some(parent) = path.parent() {
-            watched.insert(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() });
-        }
-    };
-    for (_, path) in pem_paths(config) {
-        parent_of(path);
-    }
-    for issuer in config.issuers.values() {
-        match &issuer.keys {
-            IssuerKeys::File(path) | IssuerKeys::Secret(SecretRef::File(path)) => parent_of(path),
-            IssuerKeys::Url(_) | IssuerKeys::Discovery(_) | IssuerKeys::Secret(_) => {}
-        }
-    }
-    for key in config.management_keys.values() {
-        if let SecretRef::File(path) = &key.key {
-            parent_of(path);
-        }
-    }
+pub fn watched_files(config: &Config) -> BTreeSet<PathBuf> {
+    let mut files: BTreeSet<PathBuf> = pem_paths(config).map(|(_, path)| path.to_owned()).collect();
+    files.extend(config.issuers.values().filter_map(|issuer| match &issuer.keys {
+        IssuerKeys::File(path) | IssuerKeys::Secret(SecretRef::File(path)) => Some(path.clone()),
+        IssuerKeys::Url(_) | IssuerKeys::Discovery(_) | IssuerKeys::Secret(_) => None,
+    }));
+    files.extend(config.management_keys.values().filter_map(|key| file_of(&key.key)));
     let of_services = config.services.values().filter_map(|service| match &service.auth {
         Auth::Key(key) => key.slots.as_ref(),
         Auth::Token(_) | Auth::Public { .. } => None,
     });
-    let mut directories = BTreeSet::new();
     for slots in of_services.chain(config.accounts.values().map(|account| &account.slots)) {
         match slots {
             Slots::Store => {}
-            Slots::Directory(directory) => drop(directories.insert(directory.clone())),
+            Slots::Directory(directory) => {
+                files.extend(Slot::ALL.map(|slot| directory.join(slot.as_str())));
+            }
             Slots::References { primary, secondary } => {
-                for slot in [primary, secondary].into_iter().flatten() {
-                    if let SecretRef::File(path) = &slot.key {
-                        parent_of(path);
-                    }
-                }
+                files.extend([primary, secondary].into_iter().flatten().filter_map(|slot| file_of(&slot.key)));
             }
         }
     }
-    watched.append(&mut directories);
-    watched
+    files
+}
+
+fn file_of(reference: &SecretRef) -> Option<PathBuf> {
+    match reference {
+        SecretRef::File(path) => Some(path.clone()),
+        SecretRef::Env(_) | SecretRef::Credential(_) => None,
+    }
 }
 
 /// The keys of the management plane; where none is configured, the gateway's own, once that was made.

@@ -1,12 +1,18 @@
 //! Noticing that files have changed: a watch on their directories, and a poll should the watch miss something.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
+use notify::Event;
 use notify::EventKind;
 use notify::RecommendedWatcher;
 use notify::RecursiveMode;
 use notify::Watcher as _;
+use notify::event::ModifyKind;
 use tokio::sync::mpsc;
 
 use crate::reload::Cause;
@@ -14,21 +20,23 @@ use crate::reload::Cause;
 /// Watches directories, never files: Kubernetes changes a mounted file by renaming a symlink beside it, after
 /// which a watch on the file itself reports nothing for ever.
 #[derive(Debug)]
-pub struct DirectoryWatch {
+pub struct FileWatch {
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+    files: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
-impl DirectoryWatch {
+impl FileWatch {
     /// Starts to watch; each change sends [`Cause::FileChanged`].
     ///
     /// Where the system gives no watch (its limit per user is small), the poll has to do: that is logged once.
     #[must_use]
     pub fn start(causes: mpsc::Sender<Cause>) -> Self {
-        let noticed = move |event: notify::Result<notify::Event>| {
-            // Reading a file raises events too: reacting to those would never end.
-            let is_change = event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
-            if is_change {
+        let files = Arc::new(Mutex::new(BTreeSet::new()));
+        let wanted = Arc::clone(&files);
+        let noticed = move |event: notify::Result<Event>| {
+            let files = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            if event.as_ref().map_or(true, |event| is_change(event, &files)) {
                 // A full queue holds a wake-up already.
                 let _full = causes.try_send(Cause::FileChanged);
             }
@@ -36,17 +44,20 @@ impl DirectoryWatch {
         let watcher = notify::recommended_watcher(noticed).inspect_err(|error| {
             tracing::warn!(%error, "files are polled only: the system gives no watch");
         });
-        Self { watcher: watcher.ok(), watched: BTreeSet::new() }
+        Self { watcher: watcher.ok(), directories: BTreeSet::new(), files }
     }
 
-    /// Watches just these directories from now on. One that does not exist is tried again at the next call.
-    pub fn watch(&mut self, directories: BTreeSet<PathBuf>) {
+    /// Watches just these files from now on. A directory that does not exist is tried again at the next call.
+    pub fn watch(&mut self, files: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.watched.difference(&directories) {
+        let seen: BTreeSet<PathBuf> = files.iter().filter_map(|path| as_seen(path)).collect();
+        let directories: BTreeSet<PathBuf> = seen.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        for gone in self.directories.difference(&directories) {
             // A directory that was deleted is not watched any more already.
             drop(watcher.unwatch(gone));
         }
-        let before = std::mem::take(&mut self.watched);
+        let before = std::mem::take(&mut self.directories);
         for directory in directories {
             let watched = before.contains(&directory)
                 || match watcher.watch(&directory, RecursiveMode::NonRecursive) {
@@ -57,8 +68,69 @@ impl DirectoryWatch {
                     }
                 };
             if watched {
-                self.watched.insert(directory);
+                self.directories.insert(directory);
             }
         }
+    }
+}
+
+/// A file under the name that an event gives it: that of its directory as it is watched, and its own.
+fn as_seen(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(parent.join(path.file_name()?))
+}
+
+/// Whether what the gateway reads may be another than before.
+///
+/// Whatever comes, goes or is renamed counts, since a name may be a link to it. Writing into a file counts for the
+/// files that are read only: a log beside the configuration would otherwise have everything read again with each line.
+fn is_change(event: &Event, files: &BTreeSet<PathBuf>) -> bool {
+    match event.kind {
+        // Reading a file raises events too: reacting to those would never end.
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            event.paths.iter().any(|path| files.contains(path))
+        }
+        EventKind::Any
+        | EventKind::Other
+        | EventKind::Create(_)
+        | EventKind::Remove(_)
+        | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(_) | ModifyKind::Other) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::FileWatch;
+
+    const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_log_beside_a_watched_file_wakes_nobody_and_the_file_itself_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        fs::write(path("gateway.yaml"), "one").unwrap();
+        let mut log = fs::File::create(path("access.log")).unwrap();
+        let (causes, mut woken) = mpsc::channel(1);
+        let mut watch = FileWatch::start(causes);
+        watch.watch(&[path("gateway.yaml")].into());
+
+        fs::write(path("gateway.yaml"), "two").unwrap();
+        tokio::time::timeout(LONGEST_WAIT, woken.recv()).await.expect("a write into the watched file wakes");
+        while tokio::time::timeout(Duration::from_millis(200), woken.recv()).await.is_ok() {}
+        for line in 0..100 {
+            writeln!(log, "{line}").unwrap();
+        }
+        assert!(tokio::time::timeout(Duration::from_millis(300), woken.recv()).await.is_err(), "the log wakes");
+
+        std::os::unix::fs::symlink("elsewhere", path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        tokio::time::timeout(LONGEST_WAIT, woken.recv()).await.expect("the kubelet's swap wakes");
     }
 }

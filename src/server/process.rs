@@ -1,7 +1,6 @@
 //! The whole gateway: its control runtime, from the first configuration to the last connection.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,9 +35,9 @@ use crate::reload::ReloadError;
 use crate::reload::Reloader;
 use crate::reload::issuers::Issuers;
 use crate::reload::issuers::NewKeys;
-use crate::reload::read::watched_directories;
+use crate::reload::read::watched_files;
 use crate::reload::read_config;
-use crate::reload::watch::DirectoryWatch;
+use crate::reload::watch::FileWatch;
 use crate::server::fleet;
 use crate::server::fleet::Fleet;
 use crate::server::planes;
@@ -95,7 +94,7 @@ pub struct Process {
     fleet: Fleet,
     planes: Planes,
     issuers: Issuers,
-    directories: DirectoryWatch,
+    files: FileWatch,
     wake_ups: WakeUps,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
@@ -158,7 +157,7 @@ impl Process {
         let mut process = Self {
             planes: Planes::new(live.clone(), health.clone(), management),
             issuers: Issuers::new(new_keys_sender, standing),
-            directories: DirectoryWatch::start(cause),
+            files: FileWatch::start(cause),
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },
             reloader,
             store,
@@ -296,9 +295,9 @@ impl Process {
         self.planes.adopt(prepared.planes);
         self.planes.traffic_at(self.traffic(config));
         self.issuers.follow(config, &self.metrics);
-        let mut directories = watched_directories(config);
-        directories.insert(directory_of(&self.path));
-        self.directories.watch(directories);
+        let mut files = watched_files(config);
+        files.insert(self.path.clone());
+        self.files.watch(&files);
     }
 
     /// The first TCP listener of the traffic plane.
@@ -370,11 +369,6 @@ async fn heard(signal: &mut Option<Signal>) -> Option<()> {
 fn worker_count(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     config.workers.unwrap_or_else(cores).get()
-}
-
-fn directory_of(path: &Path) -> PathBuf {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 /// Differs from worker to worker and from start to start.
