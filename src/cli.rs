@@ -1,8 +1,16 @@
-//! The command line: `run`, `check`, `schema`, `demo`.
+//! The command line: `run`, `check`, `schema`, `demo`, and the commands that ask a running gateway.
 
+mod accounts;
+mod calls;
 mod check;
+mod client;
 pub mod demo;
+mod keys;
+mod revoke;
 mod run;
+mod signing_keys;
+mod table;
+mod tokens;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,6 +32,10 @@ Examples:
   scoregate check gateway.yaml            every problem of a file, with line and column
   scoregate run --config gateway.yaml     serve
   scoregate schema > gateway.schema.json  the file's JSON Schema, for editors
+  scoregate keys status                   both slots of everything that a running gateway has
+
+Commands that ask a running gateway find it by SCOREGATE_MANAGEMENT, and show it the key
+in SCOREGATE_MANAGEMENT_KEY or in the file that SCOREGATE_MANAGEMENT_KEY_FILE names.
 
 A running gateway reads its file again when it changes, and on SIGHUP. SIGTERM drains it.
 Logs go to standard error (SCOREGATE_LOG=debug for more), the access log to standard output.";
@@ -63,6 +75,16 @@ enum Command {
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  scoregate schema > gateway.schema.json")]
     Schema,
+    /// Show and regenerate the keys of services and accounts.
+    Keys(keys::Asked),
+    /// Show, make and change accounts.
+    Accounts(accounts::Asked),
+    /// Get tokens, and issue LimitedAccessTokens.
+    Tokens(tokens::Asked),
+    /// Revoke tokens that are out.
+    Revoke(revoke::Asked),
+    /// Show and rotate the keys that sign the gateway's own tokens.
+    SigningKeys(signing_keys::Asked),
     /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
     Demo(demo::Options),
 }
@@ -82,6 +104,11 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(config),
         Command::Check { file, without_files } => check::check(&file, without_files),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Keys(asked) => keys::keys(asked),
+        Command::Accounts(asked) => accounts::accounts(asked),
+        Command::Tokens(asked) => tokens::tokens(asked),
+        Command::Revoke(asked) => revoke::revoke(asked),
+        Command::SigningKeys(asked) => signing_keys::signing_keys(asked),
         Command::Demo(options) => demo::demo(options),
     }
 }

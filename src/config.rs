@@ -45,6 +45,7 @@ pub use problem::Problem;
 pub use process::{AccessLog, Reload, SecretRef, Shutdown, Store};
 pub use raw::schema;
 pub use services::{Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Upgrades};
+pub use units::{NotADuration, duration as read_duration};
 pub use upstreams::{ClientTls, Endpoint, EndpointAddress, HostHeader, Protocol, Upstream};
 
 /// A whole gateway.

@@ -8,7 +8,6 @@ pub mod events;
 mod exchange;
 pub mod face;
 pub mod model;
-mod operator;
 pub mod scoring;
 mod setting;
 mod story;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The text is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("want a duration with its unit, such as 500ms, 30s, 5m, 12h, 7d or 1h30m")]
-pub(super) struct NotADuration;
+pub struct NotADuration;
 
 /// The text is not a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub(super) struct NotASize;
 ///
 /// # Errors
 /// [`NotADuration`].
-pub(super) fn duration(text: &str) -> Result<Duration, NotADuration> {
+pub fn duration(text: &str) -> Result<Duration, NotADuration> {
     const LONGEST_MILLISECONDS: u64 = 100 * 365 * 86_400_000;
     let mut rest = text;
     let mut total: u64 = 0;

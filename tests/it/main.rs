@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod changes;
+mod command_line;
 mod demo;
 mod headers;
 mod issuers;

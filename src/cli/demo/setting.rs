@@ -5,20 +5,22 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use http::HeaderName;
-use http::header::AUTHORIZATION;
-use serde_json::json;
+use http::Uri;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::cli::client::Client;
+use crate::cli::client::Credential;
+use crate::cli::client::Unanswered;
+use crate::cli::client::Wire;
 use crate::cli::demo::Options;
 use crate::cli::demo::face;
-use crate::cli::demo::operator::Unanswered;
-use crate::cli::demo::operator::member;
-use crate::cli::demo::operator::post;
 use crate::cli::demo::scoring;
 use crate::cli::demo::story::Account;
 use crate::cli::demo::story::Props;
+use crate::cli::keys;
+use crate::cli::keys::Owner;
+use crate::cli::tokens;
 use crate::config::Address;
 use crate::model::name::Name;
 use crate::model::name::NotAName;
@@ -27,10 +29,6 @@ use crate::model::secret::Secret;
 use crate::reload::management_key;
 use crate::server::process::Process;
 use crate::server::process::StartError;
-use crate::snapshot::compile::ISSUE_PATH;
-use crate::store::change::ChangeError;
-use crate::store::record_key::Owner;
-use crate::store::slots::Keys;
 
 const WORKSPACE: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo/providers/Microsoft.MachineLearningServices/workspaces/demo";
 const VENDOR: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo/providers/Microsoft.CognitiveServices/accounts/door-software";
@@ -53,8 +51,7 @@ struct Stage {
     management: SocketAddr,
     health: SocketAddr,
     management_key: Secret<String>,
-    vendor: Account,
-    client: Account,
+    management_key_file: PathBuf,
     configuration: PathBuf,
 }
 
@@ -75,9 +72,6 @@ pub(super) enum DemoError {
     /// The gateway.
     #[error("the gateway could not start")]
     Start(#[from] StartError),
-    /// A key.
-    #[error("the keys could not be read")]
-    Keys(#[from] ChangeError),
     /// The gateway, when it was asked for keys and tokens.
     #[error("the gateway could not be asked for the keys and tokens of the story")]
     Unanswered(#[from] Unanswered),
@@ -106,7 +100,7 @@ impl Setting {
         let text = configuration(listen, at_scoring, at_face, &store);
         std::fs::write(&file, text).map_err(|source| DemoError::State { path: file.clone(), source })?;
         let process = Process::start(file.clone()).await?;
-        let stage = stage(&process, file, &store).await?;
+        let stage = stage(&process, file, &store)?;
         let running = tokio::task::spawn_local(process.run(stop));
         let props = stage.props().await?;
         Ok(Self { props, running, _state: state })
@@ -119,61 +113,56 @@ async fn port() -> Result<(TcpListener, SocketAddr), DemoError> {
     Ok((listener, address))
 }
 
-/// Where the gateway listens, and what only its state directory tells: the management key and the accounts' keys.
-async fn stage(process: &Process, configuration: PathBuf, store: &Path) -> Result<Stage, DemoError> {
+/// Where the gateway listens, and the key that only its state directory tells.
+fn stage(process: &Process, configuration: PathBuf, store: &Path) -> Result<Stage, DemoError> {
     let addresses = process.addresses();
     let tcp = |address: Option<&Address>| match address {
         Some(Address::Tcp(address)) => Ok(*address),
         Some(Address::Unix(_)) | None => Err(DemoError::Unfit),
     };
-    let account = async |name: &str, resource: &str| -> Result<Account, DemoError> {
-        let keys = process.store().list(&Owner::Account(Name::parse(name)?)).await?;
-        let resource = ResourceId::parse(resource).map_err(|_not_one| DemoError::Unfit)?;
-        Ok(Account { keys, resource })
-    };
-    let key_file = store.join(management_key::FILE);
-    let key = std::fs::read_to_string(&key_file).map_err(|source| DemoError::State { path: key_file, source })?;
+    let management_key_file = store.join(management_key::FILE);
+    let key = std::fs::read_to_string(&management_key_file);
+    let key = key.map_err(|source| DemoError::State { path: management_key_file.clone(), source })?;
     Ok(Stage {
         traffic: tcp(addresses.traffic.first())?,
         management: tcp(addresses.management.as_ref())?,
         health: tcp(addresses.health.as_ref())?,
         management_key: Secret::new(key.trim_end().to_owned()),
-        vendor: account("door-software", VENDOR).await?,
-        client: account("door-maker", CLIENT).await?,
+        // Whoever pastes it is in another directory.
+        management_key_file: std::path::absolute(&management_key_file).unwrap_or(management_key_file),
         configuration,
     })
 }
 
 impl Stage {
-    /// Asks the gateway, which has to be running, for what the story is told with.
+    /// Asks the gateway, which has to be running, for what the story is told with, as the command line does.
     async fn props(self) -> Result<Props, DemoError> {
-        let bearer = Secret::new(format!("Bearer {}", self.management_key.expose()));
-        let ask = async |path: &str| {
-            let path = format!("/modelmanagement/v1.0{WORKSPACE}/services/{path}");
-            post(self.management, &path, (AUTHORIZATION, bearer.expose()), &json!({})).await
+        let client_of = |at: SocketAddr, credential| -> Result<Client, DemoError> {
+            let url: Uri = format!("http://{at}").parse().map_err(|_no_uri| DemoError::Unfit)?;
+            Ok(Client::new(&url, &Wire::default(), credential)?)
         };
-        let keys = ask("iris/listkeys").await?;
-        let token = ask("iris-token/token").await?;
-        let vendor_key =
-            (HeaderName::from_static("ocp-apim-subscription-key"), self.vendor.keys.primary.expose().as_str());
-        let loan = json!({
-            "targetAzureResourceId": self.client.resource.as_str(),
-            "featureFlags": ["Face.Identification"],
-        });
-        let limited = post(self.traffic, ISSUE_PATH, vendor_key, &loan).await?;
-        let of = |document, name| member(document, name).ok_or(DemoError::Unfit);
+        let operator = client_of(self.management, Credential::Bearer(self.management_key.clone()))?;
+        let account = async |name: &str, resource: &str| -> Result<Account, DemoError> {
+            let keys = keys::both(&operator, &Owner::Account(Name::parse(name)?)).await?;
+            let resource = ResourceId::parse(resource).map_err(|_not_one| DemoError::Unfit)?;
+            Ok(Account { keys, resource })
+        };
+        let (vendor, client) = (account("door-software", VENDOR).await?, account("door-maker", CLIENT).await?);
+        let lender = client_of(self.traffic, Credential::Subscription(vendor.keys.primary.clone()))?;
+        let features = ["Face.Identification".to_owned()];
         Ok(Props {
             traffic: format!("http://{}", self.traffic),
             management: format!("http://{}", self.management),
             health: format!("http://{}", self.health),
             workspace: WORKSPACE.to_owned(),
-            key_service: Keys { primary: of(&keys, "primaryKey")?, secondary: of(&keys, "secondaryKey")? },
-            token: of(&token, "accessToken")?,
+            key_service: keys::both(&operator, &Owner::Service(Name::parse("iris")?)).await?,
+            token: tokens::access_token(&operator, &Name::parse("iris-token")?).await?,
+            limited_access_token: tokens::issue_limited(&lender, client.resource.as_str(), &features, None).await?,
             management_token: self.management_key,
-            vendor: self.vendor,
-            client: self.client,
-            limited_access_token: limited,
+            vendor,
+            client,
             configuration: self.configuration,
+            management_key_file: self.management_key_file,
         })
     }
 }

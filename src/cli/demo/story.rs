@@ -24,6 +24,7 @@ pub(super) struct Props {
     pub(super) client: Account,
     pub(super) limited_access_token: Secret<String>,
     pub(super) configuration: PathBuf,
+    pub(super) management_key_file: PathBuf,
 }
 
 /// A caller of the Face-like service.
@@ -155,7 +156,7 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
     }
 
     /// What the vendor does with its key, and the operator with the management key.
-    fn managing(&self, identify: &str) -> [(&'static str, String); 4] {
+    fn managing(&self, identify: &str) -> [(&'static str, String); 5] {
         let issue = format!("{}{ISSUE_PATH}", self.traffic);
         let (vendor, client) = (self.vendor.keys.primary.expose(), self.client.keys.primary.expose());
         let flags = ["Face.Identification"];
@@ -181,6 +182,20 @@ A service with key authentication: an iris classifier behind /api/v1/service/iri
                 format!("curl -si {services}/iris/regenerateKeys {management} {JSON} -d '{regenerate}'"),
             ),
             ("Managing: show both keys.", format!("curl -s -X POST {services}/iris/listkeys {management}")),
+            (
+                "Command line: both slots of everything, and who has used them. `keys --help` has more.",
+                format!(
+                    "SCOREGATE_MANAGEMENT={} SCOREGATE_MANAGEMENT_KEY_FILE={} {} keys status",
+                    self.management,
+                    self.management_key_file.display(),
+                    program()
+                ),
+            ),
         ]
     }
+}
+
+/// This program as another terminal finds it.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_unknown| "scoregate".to_owned(), |path| path.display().to_string())
 }
