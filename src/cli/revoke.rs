@@ -138,7 +138,7 @@ fn table(revocations: &[Revocation]) -> Said {
             (None, None, Some(isv)) => ("isv", isv.clone()),
             (None, None, None) => ("-", "-".to_owned()),
         };
-        let why = why.clone().unwrap_or_else(|| "-".to_owned());
+        let why = why.clone().filter(|why| !why.is_empty()).unwrap_or_else(|| "-".to_owned());
         let moments = [moment_or("-", *issued_before, now), moment_or("never", *expires, now)];
         table.row([kind.to_owned(), whom].into_iter().chain(moments).chain([why]));
     }

@@ -72,7 +72,7 @@ fn table(keys: &[SigningKey]) -> Said {
     let now = UnixSeconds::now();
     let mut table = Table::new(&["KID", "ALGORITHM", "CREATED", "VERIFIES UNTIL", "SIGNS"]);
     for SigningKey { kid, algorithm, created, verify_until, signs } in keys {
-        let moments = [moment_or("-", *created, now), moment_or("the next rotation and on", *verify_until, now)];
+        let moments = [moment_or("-", *created, now), moment_or("-", *verify_until, now)];
         let signs = if *signs { "yes" } else { "no" };
         table.row([kid.clone(), algorithm.clone()].into_iter().chain(moments).chain([signs.to_owned()]));
     }
