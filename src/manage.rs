@@ -17,6 +17,7 @@ mod v1;
 mod v2;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -55,6 +56,7 @@ use crate::model::time::UnixSeconds;
 use crate::observe::audit;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Ids;
+use crate::pipeline::discard;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
@@ -140,14 +142,16 @@ impl Management {
         request: Request<B>,
     ) -> Reply {
         let (head, body) = request.into_parts();
+        let mut body = pin!(body);
         let decision = locked(&self.ids).next();
-        let told = self.call(&head, body, &decision.to_string()).await;
+        let told = self.call(&head, body.as_mut(), &decision.to_string()).await;
         let mut reply = told.unwrap_or_else(|(refused, allow)| {
             let mut reply = refused.reply(Dialect::of(head.uri.path()), &decision.to_string());
             reply.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
             reply
         });
         let headers = reply.headers_mut();
+        discard::rest(&head, body).await.announce(head.version, headers);
         headers.insert(DECISION_ID, decision.header_value());
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         reply

@@ -8,6 +8,7 @@ pub mod admit;
 pub mod authenticate;
 pub mod authorize;
 pub mod credential;
+pub mod discard;
 pub mod find;
 pub mod forward;
 pub mod headers;
@@ -148,7 +149,7 @@ impl Gateway {
         let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
             Ok(Passed::Forward(admitted, trusts_peer)) => {
                 let sent = forward::send(self, admitted, peer, trusts_peer, head, body, record).await;
-                sent.map_err(|(refusal, record)| (refusal, None, record))
+                sent.map_err(|(refusal, rest, record)| (refusal, None, rest, record))
             }
             Ok(Passed::Issue(issuing)) => {
                 let empty = SizeHint::with_exact(0);
@@ -165,17 +166,19 @@ impl Gateway {
                     }
                 };
                 let issued = issue::answer(issuing, head.uri.query(), body, record, judge_again).await;
-                issued.map_err(|(why, record)| (why.refusal, why.detail, record))
+                issued.map_err(|(why, rest, record)| (why.refusal, why.detail, rest, record))
             }
             Err(refusal) => {
                 if refusal.row().status == StatusCode::METHOD_NOT_ALLOWED {
                     allow = find::allow(self.live.borrow_mut().load(), &head);
                 }
-                Err((refusal, None, record))
+                Err((refusal, None, discard::rest(&head, body).await, record))
             }
         };
-        let mut response = answer.unwrap_or_else(|(refusal, detail, record)| {
-            refuse(refusal, detail.as_deref(), service.as_deref(), reader, record)
+        let mut response = answer.unwrap_or_else(|(refusal, detail, rest, record)| {
+            let mut response = refuse(refusal, detail.as_deref(), service.as_deref(), reader, record);
+            rest.announce(version, response.headers_mut());
+            response
         });
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);

@@ -26,6 +26,7 @@ use crate::observe::trace_context::TRACEPARENT;
 use crate::observe::trace_context::TRACESTATE;
 use crate::pipeline::Gateway;
 use crate::pipeline::admit::Admitted;
+use crate::pipeline::discard::Rest;
 use crate::pipeline::headers;
 use crate::pipeline::headers::Origin;
 use crate::pipeline::peer::Peer;
@@ -51,7 +52,7 @@ pub async fn send(
     mut head: Parts,
     body: Incoming,
     mut record: Record,
-) -> Result<Response<AnswerBody>, (Refusal, Record)> {
+) -> Result<Response<AnswerBody>, (Refusal, Rest, Record)> {
     let settings = &admitted.service.settings;
     let timeouts = settings.timeouts;
     let deadline = timeouts.total.map(|total| record.started() + total);
@@ -72,12 +73,12 @@ pub async fn send(
         None => sending.await,
         Some(deadline) => match tokio::time::timeout_at(deadline, sending).await {
             Ok(sent) => sent,
-            Err(_elapsed) => return Err((Failed::TotalTimeout.into(), record)),
+            Err(_elapsed) => return Err((Failed::TotalTimeout.into(), rest(&progress), record)),
         },
     };
     let Answer { response, lease, endpoint } = match sent {
         Ok(answer) => answer,
-        Err(stopped) => return Err((why(&stopped, &progress), record)),
+        Err(stopped) => return Err((why(&stopped, &progress), rest(&progress), record)),
     };
     record.upstream_head(response.status(), &endpoint, Instant::now());
     let (mut head, body) = match (response.status(), upgrading) {
@@ -85,7 +86,9 @@ pub async fn send(
             return Ok(upgrade::answer(gateway, upgrading, response, lease, record, timeouts.idle));
         }
         // Nobody asked for it, so nobody would know what follows.
-        (StatusCode::SWITCHING_PROTOCOLS, None) => return Err((Failed::UpstreamProtocol.into(), record)),
+        (StatusCode::SWITCHING_PROTOCOLS, None) => {
+            return Err((Failed::UpstreamProtocol.into(), rest(&progress), record));
+        }
         _ => response.into_parts(),
     };
     headers::strip_hop(&mut head.headers);
@@ -93,11 +96,16 @@ pub async fn send(
     if !head.headers.contains_key(REQUEST_ID) {
         head.headers.insert(REQUEST_ID, record.request_id());
     }
-    let relay = Relay::new(body, record, lease, progress, timeouts.idle, deadline);
+    let relay = Relay::new(body, record, lease, Rc::clone(&progress), timeouts.idle, deadline);
     match relay.take_first().await {
         Ok(relay) => Ok(Response::from_parts(head, AnswerBody::Relayed(relay))),
-        Err((failed, record)) => Err((failed.into(), record)),
+        Err((failed, record)) => Err((failed.into(), rest(&progress), record)),
     }
+}
+
+/// What nobody will read of a body whose upstream has failed.
+fn rest(progress: &Progress) -> Rest {
+    if progress.completed().is_some() { Rest::Nothing } else { Rest::Some }
 }
 
 /// Whether the client asks for a protocol that the service passes on.

@@ -26,6 +26,7 @@ use crate::observe::record::Record;
 use crate::pipeline::Halt;
 use crate::pipeline::authenticate::Authenticated;
 use crate::pipeline::authenticate::Caller;
+use crate::pipeline::discard::Rest;
 use crate::pipeline::find::Routed;
 use crate::pipeline::relay::AnswerBody;
 use crate::snapshot::Snapshot;
@@ -118,18 +119,18 @@ pub(super) async fn answer(
     body: Incoming,
     mut record: Record,
     judged_again: impl FnOnce(Issuing, &mut Record) -> Result<Issuing, Refusal>,
-) -> Result<Response<AnswerBody>, (Unissued, Record)> {
+) -> Result<Response<AnswerBody>, (Unissued, Rest, Record)> {
     let body = match read(body, issuing.idle, &mut record).await {
         Ok(body) => body,
-        Err(why) => return Err((why, record)),
+        Err(why) => return Err((why, Rest::Some, record)),
     };
     let issuing = match judged_again(issuing, &mut record) {
         Ok(issuing) => issuing,
-        Err(refusal) => return Err((refusal.into(), record)),
+        Err(refusal) => return Err((refusal.into(), Rest::Nothing, record)),
     };
     match issue(&issuing.snapshot, &issuing.vendor, query, &body, &record.decision_id(), UnixSeconds::now()) {
         Ok(issued) => Ok(respond(&issued, record)),
-        Err(why) => Err((why, record)),
+        Err(why) => Err((why, Rest::Nothing, record)),
     }
 }
 

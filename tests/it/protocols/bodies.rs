@@ -258,6 +258,36 @@ fn a_body_larger_than_the_limit_is_refused_however_it_comes() {
 }
 
 #[test]
+fn a_refused_request_leaves_its_connection_in_use_or_says_that_it_ends() {
+    let upstream = Script::play(answer_with_path);
+    let gateway = in_front_of(upstream.at(), "max_body: 1KiB");
+    let mut client = Wire::connect(gateway.traffic());
+    for _ in 0..5 {
+        client.send(request("POST", "/", "content-length: 2048\r\n", None));
+        // Time for the head to be judged before the body is there.
+        thread::sleep(Duration::from_millis(20));
+        client.send([b'x'; 2048]);
+        let answer = client.answer_to("POST");
+        assert_eq!(answer.status(), 413);
+        if answer.head.get("connection") == Some("close") {
+            client = Wire::connect(gateway.traffic());
+        }
+        assert_eq!(client.get("/", "").status(), 200);
+    }
+    for (what, headers) in [
+        ("too much to read for nothing", "content-length: 1048576\r\n"),
+        ("a client that waits to be told to send", "content-length: 2048\r\nexpect: 100-continue\r\n"),
+        ("a body that does not come", "content-length: 2048\r\n"),
+    ] {
+        let mut client = Wire::connect(gateway.traffic());
+        client.send(request("POST", "/", headers, None));
+        let answer = client.answer_to("POST");
+        assert_eq!((answer.status(), answer.head.get("connection")), (413, Some("close")), "{what}");
+        assert!(client.ends(), "{what}");
+    }
+}
+
+#[test]
 fn a_broken_answer_is_never_passed_on_as_a_whole_one() {
     for (what, sent) in [
         ("too short", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello"),
