@@ -2,7 +2,7 @@
 
 import time
 
-from azure_clients import ROW, SPECIES, claim, claim_refused, failure_of, manage, play, score, told
+from azure_clients import ROW, SPECIES, claim, claim_refused, failure_of, manage, play, revoke, score, told
 
 from azureml._restclient.service_context import ServiceContext
 from azureml.core import Workspace
@@ -15,6 +15,8 @@ time.sleep = lambda seconds: None
 
 SERVICES = "/modelmanagement/v1.0" + told["workspace"] + "/services"
 SLOTS = ["Primary", "Secondary"]
+
+BOTH = "Error, cannot set both token_auth_enabled and auth_enabled."
 
 
 def workspace():
@@ -33,9 +35,9 @@ def workspace():
 def keys():
     within = workspace()
     listed = {service.name: service for service in AksWebservice.list(within, compute_type="AKS")}
-    claim("list shows every service of the platform", sorted(listed), ["face", "iris", "iris-token"])
+    claim("list shows every service of the platform", sorted(listed), ["face", "iris", "iris-managed", "iris-token"])
     service = AksWebservice(within, "iris")
-    claim("the service is called with keys", (service.auth_enabled, service.token_auth_enabled), (True, False))
+    claim("the service is called with keys", modes_of(service), (True, False))
     claim("it is reached over TLS", service.scoring_uri.startswith("https://"))
     claim("run with a key scores", service.run(ROW)["predictions"], SPECIES)
     for slot, name in enumerate(SLOTS):
@@ -62,7 +64,7 @@ def statuses(service, credentials):
 
 def tokens():
     service = AksWebservice(workspace(), "iris-token")
-    claim("the service is called with tokens", (service.auth_enabled, service.token_auth_enabled), (False, True))
+    claim("the service is called with tokens", modes_of(service), (False, True))
     token, refresh_by = service.get_token()
     claim("a token is a JWT", token.count("."), 2)
     claim("it is to be refreshed later than now", refresh_by.timestamp() > time.time())
@@ -88,9 +90,52 @@ def stale_key():
     claim("the key that it came with first is refused", score(service.scoring_uri, listed[0][0]), 401)
 
 
+def stale_token():
+    service = AksWebservice(workspace(), "iris-token")
+    get_token, issued = service.get_token, []
+
+    def and_revoked_before_it_is_used():
+        issued.append(get_token())
+        if len(issued) == 1:
+            revoke(issued[0][0])
+        return issued[-1]
+
+    service.get_token = and_revoked_before_it_is_used
+    claim("run scores with a token that is revoked on its way", service.run(ROW)["predictions"], SPECIES)
+    claim("it got another one", len(issued) > 1)
+    claim("the token that it came with first is refused", score(service.scoring_uri, issued[0][0]), 401)
+
+
+def switch():
+    service = AksWebservice(workspace(), "iris-managed")
+    primary, secondary = service.get_keys()
+    claim("a service that the API may switch begins with keys", service.run(ROW)["predictions"], SPECIES)
+    service.update(auth_enabled=False, token_auth_enabled=True)
+    claim("update switches it to tokens", modes_of(service), (False, True))
+    claim("its keys are refused at once", statuses(service, [primary, secondary]), [401, 401])
+    claim_refused("they are listed no longer", failure_of(WebserviceException, service.get_keys), "AuthModeMismatch")
+    token, _ = service.get_token()
+    claim("a token opens it", score(service.scoring_uri, token), 200)
+    claim("run scores with a token", service.run(ROW)["predictions"], SPECIES)
+    service.update(auth_enabled=True, token_auth_enabled=False)
+    claim("update switches it back to keys", modes_of(service), (True, False))
+    claim("its token is refused at once", score(service.scoring_uri, token), 401)
+    claim_refused("no other is issued", failure_of(WebserviceException, service.get_token), "AuthModeMismatch")
+    claim("the keys are those that it had", service.get_keys(), (primary, secondary))
+    claim("both open it", statuses(service, [primary, secondary]), [200, 200])
+    claim("run scores with a key", service.run(ROW)["predictions"], SPECIES)
+    service._validate_update = lambda *unchecked: None
+    both = failure_of(WebserviceException, service.update, auth_enabled=True, token_auth_enabled=True)
+    claim_refused("both at once are refused here too", both, "Response Code: 400", BOTH)
+    claim("and nothing has changed", modes_of(AksWebservice(workspace(), "iris-managed")), (True, False))
+
+
+def modes_of(service):
+    return service.auth_enabled, service.token_auth_enabled
+
+
 def modes():
     keyed, tokened = AksWebservice(workspace(), "iris"), AksWebservice(workspace(), "iris-token")
-    both = "Error, cannot set both token_auth_enabled and auth_enabled."
     beside = "Error, cannot set token_auth_enabled without disabling key auth (set auth_enabled to False)."
     at_deploy = "Invalid configuration, auth_enabled and token_auth_enabled cannot both be true."
 
@@ -101,7 +146,7 @@ def modes():
         AksWebservice.deploy_configuration(auth_enabled=True, token_auth_enabled=True)
 
     claim_refused("the client deploys nothing with both", failure_of(WebserviceException, deploy_configuration), at_deploy)
-    claim_refused("the client sets both nowhere", update(keyed, auth_enabled=True, token_auth_enabled=True), both)
+    claim_refused("the client sets both nowhere", update(keyed, auth_enabled=True, token_auth_enabled=True), BOTH)
     claim_refused("the client adds no tokens to keys", update(keyed, token_auth_enabled=True), beside)
     for service in [keyed, tokened]:
         service._validate_update = lambda *unchecked: None
@@ -110,7 +155,7 @@ def modes():
         "without its check the gateway refuses both, in the client's words",
         update(keyed, auth_enabled=True, token_auth_enabled=True),
         *refused,
-        both,
+        BOTH,
     )
     claim_refused("and tokens beside keys", update(keyed, token_auth_enabled=True), *refused, beside)
     claim_refused("and keys beside tokens", update(tokened, auth_enabled=True), *refused, "set token_auth_enabled to False")
@@ -135,4 +180,4 @@ def modes():
     claim_refused("what gateway.yaml owns is not switched", switched, "Response Code: 409", "gateway.yaml owns")
 
 
-play(keys, tokens, stale_key, modes)
+play(keys, tokens, stale_key, stale_token, modes, switch)

@@ -1,11 +1,14 @@
 //! azure-ai-vision-face and the older client of Face, azure-cognitiveservices-vision-face: the same cases for both.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use serde_json::json;
 
 use super::setting::MAKER_KEY;
 use super::setting::Setting;
 use super::setting::VENDOR_KEY;
+use crate::refusals::stage::MAKER;
 
 const DRIVERS: [&str; 2] = ["face_new.py", "face_old.py"];
 
@@ -74,4 +77,31 @@ fn a_lower_ceiling_holds_for_tokens_that_both_face_clients_have_already() {
         setting.lower_ceiling(ceiling);
         play(&setting, &[case(&format!("a token under the ceiling [{ceiling}]"), Some(&token), want)]);
     }
+}
+
+#[test]
+fn a_revocation_holds_for_tokens_that_both_face_clients_have_already() {
+    let over = ["401 limited_token_expired"; 3];
+    for (what, revoked, is_of_one) in [
+        ("a token", None, true),
+        ("the resource", Some(json!({ "resource": MAKER })), false),
+        ("the vendor", Some(json!({ "isv": "vendor" })), false),
+    ] {
+        let setting = Setting::set();
+        let [token, another] = [(); 2].map(|()| setting.lend(&BOTH));
+        play(&setting, &[case("before anything is revoked", Some(&token), [OPEN; 3])]);
+        setting.revoke(&revoked.unwrap_or_else(|| json!({ "token": id_of(&token) })));
+        let cases = [
+            case(&format!("{what} is revoked, with this token"), Some(&token), over),
+            case(&format!("{what} is revoked, with another"), Some(&another), if is_of_one { [OPEN; 3] } else { over }),
+        ];
+        play(&setting, &cases);
+    }
+}
+
+/// By which a revocation knows a token.
+fn id_of(token: &str) -> Value {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    json!({ "issuer": claims["iss"], "jti": claims["jti"] })
 }

@@ -79,6 +79,13 @@ impl Setting {
         issued.text()
     }
 
+    /// Revokes what the document says.
+    pub(super) fn revoke(&self, what: &Value) {
+        let key = format!("authorization: Bearer {MANAGEMENT_KEY}\r\n");
+        let revoked = self.post(self.gateway.management(), "/api/v1/revocations", &key, what);
+        assert_eq!(revoked.status(), 201, "{}", revoked.text());
+    }
+
     fn post(&self, at: SocketAddr, path: &str, headers: &str, body: &Value) -> Message {
         let (mut wire, _) = connect_to(HOST, at, self.authority.client(&[], None)).unwrap();
         let headers = format!("content-type: application/json\r\n{headers}");
@@ -138,6 +145,7 @@ accounts:
 services:
   iris: {upstream: scoring, auth: {key: {}}}
   iris-token: {upstream: scoring, auth: {token: {issuers: [own]}}}
+  iris-managed: {upstream: scoring, auth: {key: {}}, managed: true}
   iris-container: {upstream: scoring, platform: aci, auth: {key: {}}}
   face:
     match: [{prefix: /face}]
