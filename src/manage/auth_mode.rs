@@ -35,6 +35,9 @@ struct Change {
     value: Value,
 }
 
+/// azureml-core tells with every update, unasked, of the git checkout that its user happens to be in.
+const OF_THE_CHECKOUT: [&str; 2] = ["/properties/azureml.git.", "/properties/mlflow.source.git."];
+
 /// What a patch asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Wanted {
@@ -70,6 +73,7 @@ fn wanted(body: &[u8]) -> Result<Wanted, Refused> {
         let flag = match path.as_str() {
             "/authEnabled" => &mut wanted.key,
             "/aadAuthEnabled" => &mut wanted.token,
+            _ if OF_THE_CHECKOUT.iter().any(|prefix| path.starts_with(prefix)) => continue,
             _ => {
                 wanted.other = Some(path);
                 continue;
@@ -145,6 +149,7 @@ services:
         let key = |value: bool| set("/authEnabled", value.into());
         let token = |value: bool| set("/aadAuthEnabled", value.into());
         let tags = || set("/kvTags", json!({ "a": "b" }));
+        let told = |property: &str| json!({ "op": "add", "path": format!("/properties/{property}"), "value": "x" });
         let [to_key, to_token] = [Ok(Some(AuthMode::Key)), Ok(Some(AuthMode::Token))];
         for (name, patch, want) in [
             ("key", json!([key(false), token(true)]), to_token),
@@ -169,6 +174,10 @@ services:
             ("key", json!([{ "op": "remove", "path": "/authEnabled" }]), Err(400)),
             ("key", json!([{ "path": "/authEnabled", "value": true }]), Err(400)),
             ("key", json!({ "authEnabled": false }), Err(400)),
+            ("key", json!([key(false), token(true), told("azureml.git.dirty")]), to_token),
+            ("key", json!([key(false), token(true), told("mlflow.source.git.commit")]), to_token),
+            ("key", json!([told("azureml.git.branch")]), Ok(None)),
+            ("key", json!([key(false), token(true), told("azureml.gitlike")]), Err(409)),
             ("key", json!([key(false), token(true), tags()]), Err(409)),
             ("key", json!([tags()]), Err(409)),
             ("fixed", json!([key(false), token(true)]), Err(409)),
