@@ -42,7 +42,7 @@ pub use issuers::{FetchUrl, Issuer, IssuerKeys, OwnTokens, SigningAlgorithm, Tok
 pub use listeners::{Address, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
 pub use problem::Problem;
-pub use process::{AccessLog, Reload, SecretRef, Shutdown, Store};
+pub use process::{AccessLog, Etcd, Reload, SecretRef, Shutdown, Store};
 pub use raw::schema;
 pub use services::{Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Upgrades};
 pub use units::{NotADuration, duration as read_duration};

@@ -83,7 +83,6 @@ pub struct Management {
     issuer_keys: KeyRequests,
     /// The first TCP listener of the traffic plane.
     traffic: Mutex<Option<Traffic>>,
-    operations: Mutex<Operations>,
     ids: Mutex<Ids>,
     /// When this process began, ISO 8601: what SDKs are told of a service's creation, which nobody wrote down.
     started: String,
@@ -125,7 +124,6 @@ impl Management {
             store,
             issuer_keys,
             traffic: Mutex::default(),
-            operations: Mutex::default(),
             ids: Mutex::default(),
             started: started.unwrap_or_default().to_string(),
         })
@@ -228,8 +226,8 @@ impl Management {
         })
     }
 
-    fn operations(&self) -> MutexGuard<'_, Operations> {
-        locked(&self.operations)
+    fn operations(&self) -> Operations<'_> {
+        Operations(&self.store)
     }
 
     /// Waits until the snapshot in force knows a change of the store: who is answered may rely on it.

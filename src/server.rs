@@ -6,4 +6,5 @@ pub mod plane;
 pub mod planes;
 pub mod process;
 pub mod socket;
+mod store_feed;
 pub mod worker;

@@ -71,6 +71,26 @@ pub enum OpenError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// No member of the etcd answers.
+    #[cfg(feature = "etcd")]
+    #[error("no etcd answers at {}", endpoints.join(", "))]
+    Etcd {
+        /// Where it should.
+        endpoints: Vec<String>,
+        /// What happened instead.
+        source: Unavailable,
+    },
+    /// What an etcd is to be shown could not be read.
+    #[cfg(feature = "etcd")]
+    #[error(transparent)]
+    Settings(#[from] etcd::SettingsError),
+    /// The configuration names an etcd, and this build has no engine for it.
+    #[cfg(not(feature = "etcd"))]
+    #[error("this scoregate was built without etcd; `cargo build --release --features etcd` builds one with it")]
+    NoEtcd,
+    /// The configuration names an etcd and no master key.
+    #[error("want store.master_key beside store.etcd: all gateways seal and open under the same one")]
+    MasterKeyNotShared,
     /// The master key could not be used.
     #[error("the master key could not be used")]
     Seal(#[source] SealError),
@@ -85,7 +105,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`], each variant as it says.
     pub async fn open(config: &config::Store) -> Result<Self, OpenError> {
-        let engine = Engines::Embedded(Embedded::open(&config.directory).await?);
+        let engine = Engines::open(config).await?;
         match master_key(config, &engine).await {
             Ok(master) => Ok(Self::new(engine, Sealer::new(master, Vec::new()))),
             Err(error) => {
@@ -122,6 +142,18 @@ impl Store {
         state.apply(update, &self.sealer);
     }
 
+    /// What every gateway that shares this store can put beside a text, and knows again; nobody else can.
+    #[must_use]
+    pub fn mark(&self, purpose: &str, text: &[u8]) -> seal::Mark {
+        self.sealer.mark(purpose, text)
+    }
+
+    /// Whether a gateway that shares this store put this mark beside this text.
+    #[must_use]
+    pub fn knows_mark(&self, purpose: &str, text: &[u8], mark: &[u8]) -> bool {
+        self.sealer.knows_mark(purpose, text, mark)
+    }
+
     /// Waits for what is under way and closes.
     pub async fn close(self) {
         self.engine.close().await;
@@ -132,6 +164,7 @@ impl Store {
 async fn master_key(config: &config::Store, engine: &Engines) -> Result<MasterKey, OpenError> {
     let bytes = match &config.master_key {
         Some(reference) => master_key::read(reference)?,
+        None if config.etcd.is_some() => return Err(OpenError::MasterKeyNotShared),
         None => {
             // The store's file is open by now, so no other process makes a key at the same time.
             let path = config.directory.join(master_key::FILE);
@@ -146,6 +179,20 @@ async fn master_key(config: &config::Store, engine: &Engines) -> Result<MasterKe
 }
 
 impl Engines {
+    async fn open(config: &config::Store) -> Result<Self, OpenError> {
+        match &config.etcd {
+            None => Ok(Self::Embedded(Embedded::open(&config.directory).await?)),
+            #[cfg(feature = "etcd")]
+            Some(etcd) => {
+                let connected = Box::pin(Etcd::connect(&etcd::Settings::read(etcd)?)).await;
+                let failed = |source| OpenError::Etcd { endpoints: etcd.endpoints.clone(), source };
+                Ok(Self::Etcd(connected.map_err(failed)?))
+            }
+            #[cfg(not(feature = "etcd"))]
+            Some(_) => Err(OpenError::NoEtcd),
+        }
+    }
+
     async fn close(self) {
         match self {
             Self::Embedded(engine) => engine.close().await,
@@ -156,12 +203,13 @@ impl Engines {
     }
 }
 
+/// The futures of etcd's client are boxed: they are kilobytes, and would be part of every future that asks the store.
 impl Engine for Engines {
     async fn read_all(&self) -> Result<Contents, Unavailable> {
         match self {
             Self::Embedded(engine) => engine.read_all().await,
             #[cfg(feature = "etcd")]
-            Self::Etcd(engine) => engine.read_all().await,
+            Self::Etcd(engine) => Box::pin(engine.read_all()).await,
         }
     }
 
@@ -169,7 +217,7 @@ impl Engine for Engines {
         match self {
             Self::Embedded(engine) => engine.read(key).await,
             #[cfg(feature = "etcd")]
-            Self::Etcd(engine) => engine.read(key).await,
+            Self::Etcd(engine) => Box::pin(engine.read(key)).await,
         }
     }
 
@@ -177,7 +225,7 @@ impl Engine for Engines {
         match self {
             Self::Embedded(engine) => engine.commit(batch).await,
             #[cfg(feature = "etcd")]
-            Self::Etcd(engine) => engine.commit(batch).await,
+            Self::Etcd(engine) => Box::pin(engine.commit(batch)).await,
         }
     }
 
@@ -185,7 +233,7 @@ impl Engine for Engines {
         match self {
             Self::Embedded(engine) => engine.watch(from).await,
             #[cfg(feature = "etcd")]
-            Self::Etcd(engine) => engine.watch(from).await,
+            Self::Etcd(engine) => Box::pin(engine.watch(from)).await,
         }
     }
 }
@@ -215,7 +263,7 @@ mod tests {
     async fn a_lost_master_key_is_not_replaced_once_something_was_sealed_under_it() {
         let directory = testing::directory();
         let path = directory.path().join(master_key::FILE);
-        let config = config::Store { directory: directory.path().to_owned(), master_key: None };
+        let config = config::Store { directory: directory.path().to_owned(), master_key: None, etcd: None };
         Store::open(&config).await.unwrap().close().await;
         fs::remove_file(&path).unwrap();
         let store = Store::open(&config).await.expect("an empty store holds nothing to lose");
@@ -238,7 +286,7 @@ mod tests {
     async fn under_another_master_key_doors_still_open_and_nothing_is_shown() {
         let directory = testing::directory();
         let open = async |from| {
-            let config = config::Store { directory: directory.path().to_owned(), master_key: from };
+            let config = config::Store { directory: directory.path().to_owned(), master_key: from, etcd: None };
             Store::open(&config).await.unwrap()
         };
         let store = open(None).await;

@@ -13,6 +13,7 @@ mod management;
 mod matches;
 mod process;
 mod services;
+mod store;
 mod upstreams;
 mod urls;
 

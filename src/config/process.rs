@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::ClientTls;
+
 /// Where a secret comes from. Never the secret itself: none stands in `gateway.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SecretRef {
@@ -19,8 +21,24 @@ pub enum SecretRef {
 pub struct Store {
     /// Directory of the embedded store's file and, unless `master_key` says otherwise, of the master key. Default `state`.
     pub directory: PathBuf,
-    /// The key that seals listed keys: 32 bytes, base64. `None` is `master.key` in `directory`, made on first start.
+    /// The key that seals listed keys: 32 bytes, base64. `None` is `master.key` in `directory`, made on first start;
+    /// never `None` beside `etcd`.
     pub master_key: Option<SecretRef>,
+    /// The etcd that keeps the records; `None` is the embedded file.
+    pub etcd: Option<Etcd>,
+}
+
+/// An etcd that many gateways share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// Its members, `http://<host>:<port>` or `https://<host>:<port>`, all alike; never empty.
+    pub endpoints: Vec<String>,
+    /// What every key begins with; begins and ends with a slash. Default `/scoregate/`.
+    pub prefix: String,
+    /// Name and password.
+    pub user: Option<(String, SecretRef)>,
+    /// Trust in `https` endpoints; `None` for `http` ones.
+    pub tls: Option<ClientTls>,
 }
 
 /// The access log: one JSON line a request, on standard output.

@@ -24,7 +24,9 @@ pub use accounts::{Account, NoneWord, ServiceSlots, SlotRef, Slots};
 pub use issuers::{Algorithm, Issuer, IssuerKeys};
 pub use listeners::{HealthListener, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role, Roles};
-pub use process::{AccessLog, AccessLogOptions, OffWord, OwnTokens, Reload, Shutdown, SigningAlgorithm, Store};
+pub use process::{
+    AccessLog, AccessLogOptions, Etcd, EtcdUser, OffWord, OwnTokens, Reload, Shutdown, SigningAlgorithm, Store,
+};
 pub use services::{
     AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
     KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts, TokenAuth, Upgrades,

@@ -21,6 +21,7 @@ use std::sync::PoisonError;
 
 use prometheus::Registry;
 use prometheus::TextEncoder;
+use tokio::time::Instant;
 
 use crate::model::name::Name;
 
@@ -125,6 +126,7 @@ impl Metrics {
     /// Everything in Prometheus' text format, version 0.0.4. Takes time proportional to the number of series: not for workers.
     #[must_use]
     pub fn exposition(&self) -> String {
+        self.gateway.show_ages(Instant::now());
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written in full");

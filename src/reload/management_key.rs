@@ -1,7 +1,9 @@
 //! The one management key of a gateway that is given none: made on first start, for whoever may read its state.
 
+use std::fs::DirBuilder;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -54,6 +56,10 @@ fn make(path: &Path) -> std::io::Result<()> {
     aws_lc_rs::rand::fill(bytes.expose_mut()).map_err(|_unspecified| std::io::Error::other("no random bytes"))?;
     let mut text = Secret::new(URL_SAFE_NO_PAD.encode(bytes.expose()));
     text.expose_mut().push('\n');
+    if let Some(directory) = path.parent() {
+        // A store on etcd has not made it.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
     let draft = path.with_extension("key.new");
     // A draft that a crash left behind was never used.
     match std::fs::remove_file(&draft) {

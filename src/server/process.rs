@@ -44,20 +44,16 @@ use crate::server::planes;
 use crate::server::planes::Plane;
 use crate::server::planes::Planes;
 use crate::server::socket::BindError;
+use crate::server::store_feed::News;
+use crate::server::store_feed::StoreFeed;
 use crate::snapshot::Snapshot;
 use crate::store::OpenError;
 use crate::store::Store;
 use crate::store::change::ChangeError;
-use crate::store::engine::Event;
 use crate::store::engine::Unavailable;
-use crate::store::engine::Watch;
-use crate::store::state::State;
 
 /// Pause after a file's event, so that a change of several files is taken as one.
 const SETTLE: Duration = Duration::from_millis(50);
-
-/// Pause before a store that could not be read is read again.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Requests that may wait for an issuer's keys at once.
 const KEY_REQUESTS: usize = 1024;
@@ -90,7 +86,7 @@ pub enum StartError {
 pub struct Process {
     reloader: Reloader,
     store: Arc<Store>,
-    store_watch: Watch,
+    store_feed: StoreFeed,
     fleet: Fleet,
     planes: Planes,
     issuers: Issuers,
@@ -154,6 +150,7 @@ impl Process {
         let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
         let requests = KeyRequests::new(key_request, Arc::clone(&standing));
         let management = Management::new(live.clone(), Arc::clone(&store), requests, UnixSeconds::now());
+        let store_feed = StoreFeed::start(Arc::clone(&store), store_watch, Arc::clone(&metrics));
         let mut process = Self {
             planes: Planes::new(live.clone(), health.clone(), management),
             issuers: Issuers::new(new_keys_sender, standing),
@@ -161,7 +158,7 @@ impl Process {
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },
             reloader,
             store,
-            store_watch,
+            store_feed,
             fleet,
             metrics,
             draining,
@@ -241,7 +238,7 @@ impl Process {
                 }
                 Some(()) = heard(&mut self.wake_ups.hangup) => Cause::Hangup,
                 _ = poll.tick() => Cause::FileChanged,
-                event = self.store_watch.next() => match self.store_event(event).await {
+                news = self.store_feed.next() => match self.learn(news) {
                     Some(cause) => cause,
                     None => continue,
                 },
@@ -256,7 +253,12 @@ impl Process {
                     continue;
                 }
             };
-            self.change(cause).await;
+            tokio::select! {
+                biased;
+                () = self.change(cause) => {}
+                // It waits for a store that does not answer. Whoever leaves does not.
+                () = &mut end => return poll.reset_immediately(),
+            }
         }
     }
 
@@ -308,10 +310,10 @@ impl Process {
         })
     }
 
-    /// Follows the store. What a watch could not tell is read again.
-    async fn store_event(&mut self, event: Option<Event>) -> Option<Cause> {
-        match event {
-            Some(Event::Changed(update)) => {
+    /// Takes in what the store told.
+    fn learn(&mut self, news: News) -> Option<Cause> {
+        match news {
+            News::Changed(update) => {
                 if update.revision > self.reloader.state.revision {
                     self.store.follow(&mut self.reloader.state, &update);
                 }
@@ -319,26 +321,11 @@ impl Process {
                 let behind = self.reloader.snapshot().store_revision < update.revision;
                 behind.then_some(Cause::StoreChanged)
             }
-            Some(Event::Alive) => None,
-            Some(Event::Compacted) | None => {
-                let (state, watch) = match self.read_store_again().await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        tracing::error!(%error, "the store cannot be followed; trying again");
-                        tokio::time::sleep(STORE_PAUSE).await;
-                        return None;
-                    }
-                };
-                (self.reloader.state, self.store_watch) = (state, watch);
+            News::ReadAgain(state) => {
+                self.reloader.state = *state;
                 Some(Cause::StoreChanged)
             }
         }
-    }
-
-    async fn read_store_again(&self) -> Result<(State, Watch), Unavailable> {
-        let state = self.store.read().await?;
-        let watch = self.store.watch(state.revision).await?;
-        Ok((state, watch))
     }
 }
 

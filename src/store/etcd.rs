@@ -4,6 +4,7 @@
 //! etcd is lost refuses changes and serves on with what it knows.
 
 mod follow;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +17,8 @@ use etcd_client::{
 };
 use tokio::sync::mpsc;
 
+pub use self::settings::{Settings, SettingsError};
 use super::engine::{Action, Batch, CommitError, Contents, Engine, Expectation, Record, Revision, Unavailable, Watch};
-use crate::model::secret::Secret;
 
 /// Longest wait for an answer. An etcd that elects a new leader takes one to two seconds.
 const CALL: Duration = Duration::from_secs(5);
@@ -30,17 +31,6 @@ const READS: u32 = 3;
 
 /// gRPC's status `OUT_OF_RANGE`, with which etcd refuses a revision that it has compacted.
 const OUT_OF_RANGE: i32 = 11;
-
-/// Which etcd, and where in it.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its members, `http://<host>:<port>`; at least one.
-    pub endpoints: Vec<String>,
-    /// What every key starts with, such as `/scoregate/`; not empty. Two gateways with different prefixes share nothing.
-    pub prefix: String,
-    /// User and password, where etcd asks for them.
-    pub user: Option<(String, Secret<String>)>,
-}
 
 /// A connection to an etcd.
 #[derive(Clone)]
@@ -70,6 +60,9 @@ impl Etcd {
             .with_require_leader(true);
         if let Some((name, password)) = &settings.user {
             options = options.with_user(name, password.expose()).with_auto_token_refresh(true);
+        }
+        if let Some(tls) = &settings.tls {
+            options = options.with_tls(tls.clone());
         }
         let client = answered(Client::connect(&settings.endpoints, Some(options))).await?;
         let connected = Self { client: Box::new(client), prefix: settings.prefix.clone() };

@@ -7,6 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -74,6 +75,7 @@ impl fmt::Debug for KeyId {
 pub struct MasterKey {
     id: KeyId,
     key: RandomizedNonceKey,
+    marks: hmac::Key,
 }
 
 impl MasterKey {
@@ -88,7 +90,10 @@ impl MasterKey {
         let labelled = Secret::new([b"scoregate master key\0".as_slice(), bytes.expose()].concat());
         let digest = Digest::of(labelled.expose());
         let key = RandomizedNonceKey::new(&AES_256_GCM, bytes.expose()).map_err(|Unspecified| SealError::Crypto)?;
-        Ok(Self { id: KeyId(digest.prefix().to_le_bytes()), key })
+        // Of its own, so that no mark says anything about the key that seals.
+        let marks = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes.expose()), b"scoregate marks");
+        let marks = hmac::Key::new(hmac::HMAC_SHA256, marks.as_ref());
+        Ok(Self { id: KeyId(digest.prefix().to_le_bytes()), key, marks })
     }
 
     /// What tells it apart.
@@ -137,7 +142,7 @@ impl Sealer {
     /// # Errors
     /// [`SealError::Crypto`].
     pub fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Sealed, SealError> {
-        let MasterKey { id, key } = &self.current;
+        let MasterKey { id, key, marks: _ } = &self.current;
         // Room for the tag, so that no copy of the plain text is left behind by growing.
         let mut text = Vec::with_capacity(value.len() + AES_256_GCM.tag_len());
         text.extend_from_slice(value);
@@ -167,11 +172,40 @@ impl Sealer {
         Ok(Secret::new(plain.to_vec()))
     }
 
+    /// What only a holder of the master key can put beside a text, and every holder of it knows again.
+    #[must_use]
+    pub fn mark(&self, purpose: &str, text: &[u8]) -> Mark {
+        Mark(hmac::sign(&self.current.marks, &marked(purpose, text)))
+    }
+
+    /// Whether a holder of the master key, or of one before it, put this mark beside this text.
+    #[must_use]
+    pub fn knows_mark(&self, purpose: &str, text: &[u8], mark: &[u8]) -> bool {
+        let marked = marked(purpose, text);
+        let mut masters = std::iter::once(&self.current).chain(&self.previous);
+        masters.any(|master| hmac::verify(&master.marks, &marked, mark).is_ok())
+    }
+
     /// Whether this value should be sealed anew: a previous key sealed it.
     #[must_use]
     pub fn is_outdated(&self, sealed: &Sealed) -> bool {
         sealed.0.get(1..HEADER_BYTES) != Some(self.current.id.0.as_slice())
     }
+}
+
+/// A mark, [`Sealer::mark`]: 32 bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(hmac::Tag);
+
+impl AsRef<[u8]> for Mark {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+/// No purpose holds a zero byte.
+fn marked(purpose: &str, text: &[u8]) -> Vec<u8> {
+    [purpose.as_bytes(), &[0], text].concat()
 }
 
 /// What is authenticated along with the value. The record's length comes first, so that no two places
@@ -238,5 +272,23 @@ mod tests {
     fn the_same_value_never_seals_to_the_same_bytes() {
         let sealer = Sealer::new(master(1), Vec::new());
         assert_ne!(sealer.seal(PLACE, b"k-1234").unwrap(), sealer.seal(PLACE, b"k-1234").unwrap());
+    }
+
+    #[test]
+    fn a_mark_is_known_to_every_holder_of_the_master_key_and_nobody_else() {
+        let [one, other] = [1, 2].map(|byte| Sealer::new(master(byte), Vec::new()));
+        let mark = one.mark("p", b"text");
+        let replica = Sealer::new(master(1), Vec::new());
+        let turned = Sealer::new(master(2), vec![master(1)]);
+        for (sealer, purpose, text, known) in [
+            (&replica, "p", b"text", true),
+            (&turned, "p", b"text", true),
+            (&other, "p", b"text", false),
+            (&replica, "q", b"text", false),
+            (&replica, "p", b"test", false),
+        ] {
+            assert_eq!(sealer.knows_mark(purpose, text, mark.as_ref()), known, "{purpose} {text:?}");
+        }
+        assert!(!replica.knows_mark("p", b"text", &mark.as_ref()[..31]) && !replica.knows_mark("p", b"text", b""));
     }
 }

@@ -49,5 +49,5 @@ pub(crate) fn directory() -> TempDir {
 }
 
 pub(crate) async fn open(directory: &Path) -> Store {
-    Store::open(&config::Store { directory: directory.to_owned(), master_key: None }).await.unwrap()
+    Store::open(&config::Store { directory: directory.to_owned(), master_key: None, etcd: None }).await.unwrap()
 }

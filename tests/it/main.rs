@@ -16,6 +16,8 @@ mod headers;
 mod issuers;
 mod protocols;
 mod refusals;
+#[cfg(feature = "etcd")]
+mod replicas;
 mod sdk;
 mod servers;
 mod support;

@@ -1,6 +1,8 @@
 //! What the tests are made of: the gateway as a child process, upstreams that remember, clients that hide nothing.
 
 pub(crate) mod client;
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
 pub(crate) mod gateway;
 pub(crate) mod python;
 pub(crate) mod upstream;

@@ -1,7 +1,6 @@
-//! The process as a whole: store, workspace, trusted proxies, access log, shutdown, reload, own tokens.
+//! The process as a whole: workspace, trusted proxies, access log, shutdown, reload, own tokens.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,7 +12,6 @@ use crate::config::OwnTokens;
 use crate::config::Reload;
 use crate::config::Shutdown;
 use crate::config::SigningAlgorithm;
-use crate::config::Store;
 use crate::config::problem::Place;
 use crate::config::raw;
 use crate::config::units;
@@ -28,16 +26,6 @@ const USUAL_WORKSPACE: &str = "/subscriptions/00000000-0000-0000-0000-0000000000
                                /providers/Microsoft.MachineLearningServices/workspaces/scoregate";
 
 impl Reader {
-    pub(super) fn store(&mut self, written: &raw::Store, at: &Place) -> Read<Store> {
-        let directory = match &written.directory {
-            Some(directory) => self.path(directory, &at.field("directory")),
-            None => Ok(PathBuf::from("state")),
-        };
-        let key_at = at.field("master_key");
-        let master_key = written.master_key.as_ref().map(|key| self.secret_ref(key, &key_at)).transpose();
-        Ok(Store { directory: directory?, master_key: master_key? })
-    }
-
     pub(super) fn workspace(&mut self, written: Option<&str>, at: &Place) -> Read<ResourceId> {
         let id = self.keep(at, ResourceId::parse(written.unwrap_or(USUAL_WORKSPACE)))?;
         let segments: Vec<&str> = id.folded().split('/').collect();

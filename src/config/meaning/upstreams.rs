@@ -108,7 +108,7 @@ impl Reader {
         }
     }
 
-    fn client_tls(&mut self, written: &raw::ClientTls, at: &Place) -> Read<ClientTls> {
+    pub(super) fn client_tls(&mut self, written: &raw::ClientTls, at: &Place) -> Read<ClientTls> {
         let ca = self.optional_path(written.ca.as_deref(), &at.field("ca"));
         let server_name = match written.server_name.as_deref() {
             Some(name) if ServerName::try_from(name).is_ok() => Ok(Some(name.to_owned())),

@@ -27,7 +27,7 @@ impl Reader {
 }
 
 /// Whether a host is this machine. `localhost` is by RFC 6761 §6.3.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -3,15 +3,44 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::ClientTls;
+
 /// Where what changes at run time is kept: keys, accounts, revocations, signing keys.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// Directory of the store's file and of the master key. Default: `state`.
+    /// Directory of the store's file and of the keys that are made on first start. Default: `state`.
     pub directory: Option<String>,
     /// The key that seals stored keys, 32 bytes in base64: `file:<path>`, `env:<NAME>` or `credential:<name>`.
-    /// Default: `master.key` in the directory, made on first start.
+    /// Default: `master.key` in the directory, made on first start; with `etcd` there is none.
     pub master_key: Option<String>,
+    /// An etcd that keeps everything in place of a file, for many gateways that share it. Default: none.
+    pub etcd: Option<Etcd>,
+}
+
+/// An etcd that many gateways share. A change made through one of them is in force on all.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    /// Its members, `https://<host>:<port>`, or `http` to a loopback address.
+    #[schemars(length(min = 1))]
+    pub endpoints: Vec<String>,
+    /// What every key in it begins with. Gateways with different prefixes share nothing. Default: `/scoregate/`.
+    pub prefix: Option<String>,
+    /// User and password, where it asks for them. Default: none.
+    pub user: Option<EtcdUser>,
+    /// How its members are trusted, and what they are shown. Default: the system's CAs, and nothing.
+    pub tls: Option<ClientTls>,
+}
+
+/// A user of an etcd.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password: `file:<path>`, `env:<NAME>` or `credential:<name>`.
+    pub password: String,
 }
 
 /// The access log: `off`, or how much of it.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{SMALL, small_with};
+#[cfg(feature = "etcd")]
+use crate::config;
 use crate::config::{
     AccessLog, AllowedAccounts, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
     HostMatch, IssuerKeys, KeySource, Needs, PathMatch, Protocol, SecretRef, SlotRef, Slots, TokenAlgorithm,
@@ -237,4 +239,36 @@ fn a_mode_that_may_be_changed_has_the_settings_of_both_and_one_in_force() {
 fn auth_left_out_on_aks_is_a_key() {
     let left_out = read(&small_with("auth: {key: {}}", "platform: aks"));
     assert_eq!(left_out.services["iris"], read(SMALL).services["iris"]);
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn an_etcd_is_named_with_trust_and_user() {
+    let store = read(&small_with(
+        "upstreams:\n",
+        "store:
+  master_key: env:MASTER
+  etcd:
+    endpoints: ['https://etcd-0.etcd:2379', 'https://[2001:db8::1]:2379/']
+    user: {name: scoregate, password: 'file:/etc/scoregate/etcd'}
+    tls: {ca: ca.pem, client_certificate: c.pem, client_key: k.pem}
+upstreams:
+",
+    ))
+    .store;
+    let tls = config::ClientTls {
+        ca: Some("ca.pem".into()),
+        server_name: None,
+        client: Some(("c.pem".into(), "k.pem".into())),
+    };
+    let user = ("scoregate".to_owned(), SecretRef::File("/etc/scoregate/etcd".into()));
+    let endpoints = ["https://etcd-0.etcd:2379", "https://[2001:db8::1]:2379"].map(str::to_owned).to_vec();
+    let want = config::Etcd { endpoints, prefix: "/scoregate/".to_owned(), user: Some(user), tls: Some(tls) };
+    assert_eq!(store.etcd, Some(want));
+    let plain = read(&small_with(
+        "upstreams:\n",
+        "store: {master_key: 'env:M', etcd: {endpoints: ['http://localhost:1'], prefix: /a/b/}}\nupstreams:\n",
+    ));
+    let etcd = plain.store.etcd.unwrap();
+    assert_eq!((etcd.prefix.as_str(), etcd.tls), ("/a/b/", None));
 }

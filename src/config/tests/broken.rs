@@ -109,6 +109,16 @@ const REST: &[Row] = &[
     (TRAFFIC, "[{address: '127.0.0.1:1', name: health}]", "3:3 listeners.health.name", "no other listener has", Meaning),
     (TRAFFIC, "[{address: '127.0.0.1:1', tls: {certificate: '', private_key: k}}]", "2:44 listeners.traffic[0].tls.certificate", "want a path", Meaning),
     (TOP, "store: {master_key: s3cret-value}\nupstreams:\n", "4:9 store.master_key", "a secret itself never stands", Meaning),
+    (TOP, "store: {etcd: {endpoints: ['http://127.0.0.1:2379']}}\nupstreams:\n", "4:1 store.master_key", "all gateways seal and open under the same one", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: []}}\nupstreams:\n", "4:37 store.etcd.endpoints", "at least one item", Schema),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://10.0.0.1:2379']}}\nupstreams:\n", "4:49 store.etcd.endpoints[0]", "want https: whoever can change records", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['https://a']}}\nupstreams:\n", "4:49 store.etcd.endpoints[0]", "want a URL of a host and a port", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['https://u:s3cret-value@a:1']}}\nupstreams:\n", "4:49 store.etcd.endpoints[0]", "want a URL of a host and a port", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['https://a:1', 'http://[::1]:1']}}\nupstreams:\n", "4:64 store.etcd.endpoints[1]", "the same scheme", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], prefix: /a}}\nupstreams:\n", "4:75 store.etcd.prefix", "want a prefix between slashes", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], tls: {}}}\nupstreams:\n", "4:75 store.etcd.tls", "want https:// endpoints", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], user: {name: '', password: 'env:P'}}}\nupstreams:\n", "4:82 store.etcd.user.name", "want the name of a user", Meaning),
+    (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], user: {name: n, password: s3cret-value}}}\nupstreams:\n", "4:91 store.etcd.user.password", "a secret itself never stands", Meaning),
     (TOP, "workspace: /subscriptions/s/workspaces/w\nupstreams:\n", "4:1 workspace", "Microsoft.MachineLearningServices", Meaning),
     (TOP, "features: [Face.Verification]\nupstreams:\n", "4:12 features[0]", "Azure's three are always known", Meaning),
     (TOP, "features: ['a b']\nupstreams:\n", "4:12 features[0]", "is no feature", Meaning),
@@ -268,4 +278,13 @@ fn the_report_names_the_file_so_that_an_editor_can_jump_there() {
         report::problems("etc/gateway.yaml", &problems),
         format!("etc/gateway.yaml:8:5: services.iris.upstream: {there_is_none}\netc/gateway.yaml: 1 problem\n")
     );
+}
+
+#[cfg(not(feature = "etcd"))]
+#[test]
+fn a_build_without_etcd_says_how_to_get_one_with_it() {
+    let text = small_with(TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['https://a:1']}}\nupstreams:\n");
+    let problems = Config::read(&text).unwrap_err();
+    let told: Vec<(&str, bool)> = problems.iter().map(|it| (&*it.path, it.what.contains("--features etcd"))).collect();
+    assert_eq!(told, [("store.etcd", true)], "{problems:?}");
 }

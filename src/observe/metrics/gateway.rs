@@ -1,11 +1,15 @@
 //! What is counted once a process: reloads, tokens, workers, logs, the build.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use prometheus::Gauge;
 use prometheus::Histogram;
 use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use prometheus::IntGauge;
+use tokio::time::Instant;
 
 use crate::model::time::UnixSeconds;
 
@@ -36,6 +40,8 @@ pub struct GatewayMetrics {
     keys_regenerated: Counters<KeyHolder>,
     workers: IntGauge,
     draining: IntGauge,
+    store_age: Gauge,
+    store_answered: Mutex<Option<Instant>>,
     access_log_dropped: IntCounter,
     panics: IntCounter,
 }
@@ -75,6 +81,11 @@ impl GatewayMetrics {
                 .with_all(),
             workers: group.gauge("workers", "Worker threads that serve."),
             draining: group.gauge("draining", "1 once the gateway has begun to shut down, else 0."),
+            store_age: group.seconds(
+                "store_age_seconds",
+                "Seconds since the etcd last answered: what was changed since then may not be known here. 0 for a store in a file.",
+            ),
+            store_answered: Mutex::default(),
             access_log_dropped: group.counter(
                 "access_log_dropped_total",
                 "Lines of the access log that were dropped because its reader was too slow or gone.",
@@ -144,6 +155,17 @@ impl GatewayMetrics {
     /// Says that the gateway has begun to shut down.
     pub fn drain_began(&self) {
         self.draining.set(1);
+    }
+
+    /// Says when a store that can be lost last answered.
+    pub fn store_answered(&self, now: Instant) {
+        *self.store_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Brings what grows by itself up to date.
+    pub(super) fn show_ages(&self, now: Instant) {
+        let answered = *self.store_answered.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store_age.set(answered.map_or(0.0, |answered| now.saturating_duration_since(answered).as_secs_f64()));
     }
 
     pub(in crate::observe) fn access_log_dropped(&self, lines: u64) {

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use prometheus::Gauge;
 use prometheus::Histogram;
 use prometheus::HistogramOpts;
 use prometheus::HistogramVec;
@@ -62,6 +63,11 @@ impl Group {
 
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::with_opts(self.opts(name, help)))
+    }
+
+    /// A gauge with a fraction.
+    pub(super) fn seconds(&mut self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::with_opts(self.opts(name, help)))
     }
 
     pub(super) fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {

@@ -73,7 +73,12 @@ impl Server {
 
     fn settings(&self, prefix: &str) -> Settings {
         let [port, _] = self.ports;
-        Settings { endpoints: vec![format!("http://127.0.0.1:{port}")], prefix: prefix.to_owned(), user: None }
+        Settings {
+            endpoints: vec![format!("http://127.0.0.1:{port}")],
+            prefix: prefix.to_owned(),
+            user: None,
+            tls: None,
+        }
     }
 
     async fn connect(&self, prefix: &str) -> Etcd {
