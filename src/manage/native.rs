@@ -12,6 +12,7 @@ mod tests;
 use std::fmt::Display;
 
 use serde::Deserialize;
+use serde::Deserializer;
 
 use crate::manage::Asked;
 use crate::manage::Management;
@@ -57,6 +58,11 @@ fn read<'b, T: Deserialize<'b>>(body: &'b [u8], want: &str) -> Result<T, Refused
         return Err(malformed());
     }
     serde_json::from_slice(body).map_err(|_quotes_body| malformed())
+}
+
+/// A member that may be missing, and is no null where it is there.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn unreachable_store(why: &Unavailable) -> Refused {

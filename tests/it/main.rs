@@ -14,6 +14,7 @@ mod command_line;
 mod demo;
 mod headers;
 mod issuers;
+mod native;
 mod protocols;
 mod refusals;
 #[cfg(feature = "etcd")]

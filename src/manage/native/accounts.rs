@@ -97,9 +97,9 @@ pub(super) async fn create(manage: &Management, asked: &Asked<'_>) -> Result<Rep
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Changes {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     approvals: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     may_issue: Option<Vec<String>>,
 }
 

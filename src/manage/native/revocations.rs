@@ -27,7 +27,7 @@ use crate::store::records::Revoked;
 /// would stand for good.
 const FARTHEST_AHEAD_SECONDS: u64 = 86_400;
 
-/// Longest reason, in bytes.
+/// Longest reason, in characters.
 const LONGEST_WHY: usize = 1024;
 
 /// Shows every revocation that a living token can meet.
@@ -44,15 +44,15 @@ pub(super) async fn list(manage: &Management, asked: &Asked<'_>) -> Result<Reply
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Wanted {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     token: Option<Token>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     resource: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     isv: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     issued_before: Option<UnixSeconds>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "native::given")]
     why: Option<String>,
 }
 
@@ -94,8 +94,8 @@ pub(super) async fn revoke(manage: &Management, asked: &Asked<'_>) -> Result<Rep
         return Err(Refused::bad_argument("issuedBefore: want seconds since 1970, at most a day ahead"));
     }
     let why = why.unwrap_or_default();
-    if why.len() > LONGEST_WHY {
-        return Err(Refused::bad_argument("why: want at most 1024 bytes"));
+    if why.chars().count() > LONGEST_WHY {
+        return Err(Refused::bad_argument("why: want at most 1024 characters"));
     }
     let expires = issued_before.max(asked.now).plus(longest_use);
     let wanted = RevocationRecord { revoked, issued_before, expires, why };

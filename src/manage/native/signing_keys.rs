@@ -17,6 +17,7 @@ use crate::manage::reply::Reply;
 use crate::observe::audit;
 use crate::store::state::SigningKey;
 use crate::store::state::State;
+use crate::tokens::signing;
 
 /// Most keys that may verify at once. A published set has at most 100, and one that could not be published would stop
 /// every later change.
@@ -28,8 +29,8 @@ const MOST: usize = 32;
 /// 503.
 pub(super) async fn list(manage: &Management, asked: &Asked<'_>) -> Result<Reply, Refused> {
     let state = manage.store.read().await.map_err(|why| native::unreachable_store(&why))?;
-    let bodies: Vec<Value> = state.verifiers(asked.now).map(|key| body(&state, key)).collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "value": bodies })))
+    let bodies: Result<Vec<Value>, Refused> = state.verifiers(asked.now).map(|key| body(&state, key)).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "value": bodies? })))
 }
 
 /// Makes a new key, which signs from then on; the one before it verifies as long as a token that it signed can be used.
@@ -52,21 +53,29 @@ pub(super) async fn rotate(manage: &Management, asked: &Asked<'_>) -> Result<Rep
     let revision = rotated.map_err(|error| keys::refused(&error))?;
     let state = manage.store.read().await.map_err(|why| native::unreachable_store(&why))?;
     let signer = state.signer().ok_or_else(|| Refused::unavailable("the new signing key cannot be read"))?;
-    native::note(audit::Act::RotateSigningKey, asked, &"signing-keys", &format_args!("kid={}", signer.kid));
+    let kid = published_kid(signer)?;
+    native::note(audit::Act::RotateSigningKey, asked, &format_args!("signing-keys/{kid}"), &signer.algorithm.as_str());
     manage.in_force(revision).await?;
-    Ok(reply::json(StatusCode::CREATED, &body(&state, signer)))
+    Ok(reply::json(StatusCode::CREATED, &body(&state, signer)?))
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-fn body(state: &State, key: &SigningKey) -> Value {
-    json!({
-        "kid": key.kid,
+/// The `kid` of tokens and of the published set, which is made from the public key; the store's is its own.
+fn published_kid(key: &SigningKey) -> Result<String, Refused> {
+    let pair = signing::SigningKey::from_pkcs8(key.algorithm, key.pkcs8.clone());
+    let pair = pair.map_err(|_bad| Refused::unavailable("a signing key of the store cannot be used"))?;
+    Ok(pair.kid().to_owned())
+}
+
+fn body(state: &State, key: &SigningKey) -> Result<Value, Refused> {
+    Ok(json!({
+        "kid": published_kid(key)?,
         "algorithm": key.algorithm.as_str(),
         "created": key.created,
         "verifyUntil": key.verify_until,
         "signs": state.signer().is_some_and(|signer| signer.kid == key.kid),
-    })
+    }))
 }

@@ -144,6 +144,19 @@ pub(crate) fn drive(script: &str, scenario: &str, told: &serde_json::Value) -> R
     Err(PythonError::Failed { status: output.status, log })
 }
 
+/// Fuzzes what a description of an API says with schemathesis; returns whether all of it held, and what it wrote.
+///
+/// # Errors
+///
+/// [`PythonError`] where it could not be run.
+pub(crate) fn schemathesis(arguments: &[&str]) -> Result<(ExitStatus, String), PythonError> {
+    // It leaves files of its own behind.
+    let scratch = TempDir::new()?;
+    let program = environment("schemathesis")?.join("bin/schemathesis");
+    let output = Command::new(program).args(arguments).current_dir(scratch.path()).stdin(Stdio::null()).output()?;
+    Ok((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
 /// Why there is no server, or no answer of the client. `Debug` prints the sentence, for tests that unwrap.
 #[derive(thiserror::Error)]
 pub(crate) enum PythonError {
@@ -165,13 +178,20 @@ impl fmt::Debug for PythonError {
 
 /// A command that runs a script of `tests/servers/` in an environment of `tests/env/`.
 fn python(environment: &str, script: &str) -> Result<Command, PythonError> {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let requirements = fs::read(tests.join("env").join(environment).with_extension("txt"))?;
-    let directory = find_environment(&environments()?, environment, &requirements)?;
-    let mut command = Command::new(directory.join("bin/python"));
+    let mut command = Command::new(self::environment(environment)?.join("bin/python"));
     // Without bytecode files, which would land in the source tree.
-    command.arg("-B").arg(tests.join("servers").join(script));
+    command.arg("-B").arg(tests().join("servers").join(script));
     Ok(command)
+}
+
+/// The directory of an environment of `tests/env/`.
+fn environment(name: &str) -> Result<PathBuf, PythonError> {
+    let requirements = fs::read(tests().join("env").join(name).with_extension("txt"))?;
+    find_environment(&environments()?, name, &requirements)
+}
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
 /// Where `tests/run` keeps the environments.
