@@ -80,6 +80,18 @@ fn a_lower_ceiling_holds_for_tokens_that_both_face_clients_have_already() {
 }
 
 #[test]
+fn a_ceiling_that_is_lowered_through_the_api_holds_for_both_face_clients_at_once() {
+    let setting = Setting::set();
+    let lender = json!({ "name": "lender", "resource": "/a/lender", "approvals": [], "mayIssue": BOTH });
+    setting.manage("POST", "/accounts", &lender);
+    let keys = setting.manage("POST", "/accounts/lender/keys/list", &json!({}));
+    let token = setting.lend_by(keys["primaryKey"].as_str().unwrap(), &BOTH);
+    play(&setting, &[case("a token under a high ceiling", Some(&token), [OPEN; 3])]);
+    setting.manage("PATCH", "/accounts/lender", &json!({ "mayIssue": ["Face.Verification"] }));
+    play(&setting, &[case("a token under a lowered ceiling", Some(&token), [OPEN, NOT_APPROVED, OPEN])]);
+}
+
+#[test]
 fn a_revocation_holds_for_tokens_that_both_face_clients_have_already() {
     let over = ["401 limited_token_expired"; 3];
     for (what, revoked, is_of_one) in [
@@ -90,7 +102,8 @@ fn a_revocation_holds_for_tokens_that_both_face_clients_have_already() {
         let setting = Setting::set();
         let [token, another] = [(); 2].map(|()| setting.lend(&BOTH));
         play(&setting, &[case("before anything is revoked", Some(&token), [OPEN; 3])]);
-        setting.revoke(&revoked.unwrap_or_else(|| json!({ "token": id_of(&token) })));
+        let revocation = revoked.unwrap_or_else(|| json!({ "token": id_of(&token) }));
+        setting.manage("POST", "/revocations", &revocation);
         let cases = [
             case(&format!("{what} is revoked, with this token"), Some(&token), over),
             case(&format!("{what} is revoked, with another"), Some(&another), if is_of_one { [OPEN; 3] } else { over }),

@@ -72,24 +72,30 @@ impl Setting {
 
     /// A token that the vendor lends to the maker.
     pub(super) fn lend(&self, features: &[&str]) -> String {
+        self.lend_by(VENDOR_KEY, features)
+    }
+
+    /// The same by the account with this key.
+    pub(super) fn lend_by(&self, key: &str, features: &[&str]) -> String {
         let body = json!({ "targetAzureResourceId": MAKER, "featureFlags": features });
-        let key = format!("ocp-apim-subscription-key: {VENDOR_KEY}\r\n");
-        let issued = self.post(self.gateway.traffic(), "/sts/v1.0/issueLimitedAccessToken", &key, &body);
+        let key = format!("ocp-apim-subscription-key: {key}\r\n");
+        let issued = self.call(self.gateway.traffic(), "POST", "/sts/v1.0/issueLimitedAccessToken", &key, &body);
         assert_eq!(issued.status(), 200, "{}", issued.text());
         issued.text()
     }
 
-    /// Revokes what the document says.
-    pub(super) fn revoke(&self, what: &Value) {
+    /// A call of the project's own API that has to succeed, and its answer.
+    pub(super) fn manage(&self, method: &str, path: &str, body: &Value) -> Value {
         let key = format!("authorization: Bearer {MANAGEMENT_KEY}\r\n");
-        let revoked = self.post(self.gateway.management(), "/api/v1/revocations", &key, what);
-        assert_eq!(revoked.status(), 201, "{}", revoked.text());
+        let answer = self.call(self.gateway.management(), method, &format!("/api/v1{path}"), &key, body);
+        assert!(matches!(answer.status(), 200 | 201), "{method} {path}: {}", answer.text());
+        serde_json::from_str(&answer.text()).unwrap()
     }
 
-    fn post(&self, at: SocketAddr, path: &str, headers: &str, body: &Value) -> Message {
+    fn call(&self, at: SocketAddr, method: &str, path: &str, headers: &str, body: &Value) -> Message {
         let (mut wire, _) = connect_to(HOST, at, self.authority.client(&[], None)).unwrap();
         let headers = format!("content-type: application/json\r\n{headers}");
-        wire.call("POST", path, &headers, Some(body.to_string().as_bytes()))
+        wire.call(method, path, &headers, Some(body.to_string().as_bytes()))
     }
 
     /// Plays a scenario of a driver, to its end; `more` is what it is told besides where the gateway is.
@@ -150,7 +156,7 @@ services:
   face:
     match: [{prefix: /face}]
     upstream: face
-    auth: {key: {keys: none, accounts: [vendor, maker]}}
+    auth: {key: {keys: none, accounts: every}}
     features: {preset: face}
     issues_limited_access_tokens: true
 ";
