@@ -31,6 +31,7 @@ use crate::model::name::Name;
 use crate::model::time::UnixSeconds;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::issuer_keys::Standing;
+use crate::snapshot::Snapshot;
 use crate::snapshot::inputs::Inputs;
 use crate::snapshot::inputs::LoadedIssuer;
 use crate::snapshot::live::Live;
@@ -157,6 +158,10 @@ impl Plane {
         let got = self.post(&format!("{V1}/services/{service}/listkeys"), &json!({})).await;
         assert_eq!(got.status, StatusCode::OK, "{}", got.text);
         (got.at("primaryKey"), got.at("secondaryKey"))
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.load()
     }
 
     pub(super) fn opens(&self, key: &str) -> bool {

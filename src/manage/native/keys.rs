@@ -22,8 +22,11 @@ use crate::model::secret::Secret;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit;
+use crate::observe::usage::KeyAge;
+use crate::observe::usage::KeyUsage;
 use crate::snapshot::Snapshot;
 use crate::snapshot::keys::KeyOwner;
+use crate::snapshot::usage::OwnerUsage;
 use crate::store::record_key::Owner;
 use crate::store::slots::Regeneration;
 use crate::store::state::Held;
@@ -40,6 +43,7 @@ struct Holder<'s> {
     owner: Owner,
     number: KeyOwner,
     slots: &'s Slots,
+    usage: &'s OwnerUsage,
 }
 
 /// Keys that the store does not hold, by slot, with the first second in which they open nothing.
@@ -104,15 +108,13 @@ struct Wanted {
 /// # Errors
 /// As [`list`]; 400 for what cannot be meant, 409 for a key that is taken and for a slot that is in use.
 pub(super) async fn regenerate(manage: &Management, kind: Kind, asked: &Asked<'_>) -> Result<Reply, Refused> {
-    let Holder { owner, slots, .. } = holder(kind, asked)?;
+    let Holder { owner, slots, usage, .. } = holder(kind, asked)?;
     let owner = keys::in_store(owner, slots)?;
     let slot = asked.slot.ok_or_else(|| Refused::not_found("want primary or secondary"))?;
     let Wanted { grace_seconds, expires, value, require_idle_seconds } = wanted(asked)?;
-    if let Some(seconds) = require_idle_seconds
-        && !is_idle(&owner, slot, seconds)
-    {
-        let message = "the slot was used within that time, or for that long nobody has looked";
-        return Err(Refused::new(StatusCode::CONFLICT, "SlotInUse", message));
+    if let Some(seconds) = require_idle_seconds {
+        let idle = usage.idle_for(slot, Duration::from_secs(seconds), asked.now);
+        idle.map_err(|why| Refused::new(StatusCode::CONFLICT, "SlotInUse", why.to_string()))?;
     }
     let how = Regeneration { value: value.map(Secret::new), grace: grace_seconds.map(Duration::from_secs), expires };
     let revision =
@@ -169,7 +171,8 @@ fn holder<'s>(kind: Kind, asked: &Asked<'s>) -> Result<Holder<'s>, Refused> {
         Kind::Service => {
             let service = keys::service(asked.snapshot, asked)?;
             let owner = Owner::Service(service.settings.name.clone());
-            Ok(Holder { owner, number: KeyOwner::Service(service.index), slots: keys::slots_of(service)? })
+            let (number, slots) = (KeyOwner::Service(service.index), keys::slots_of(service)?);
+            Ok(Holder { owner, number, slots, usage: &service.usage })
         }
         Kind::Account => {
             let name = accounts::named(asked.snapshot, asked)?.name.as_str();
@@ -185,7 +188,8 @@ fn holder<'s>(kind: Kind, asked: &Asked<'s>) -> Result<Holder<'s>, Refused> {
 fn holders(snapshot: &Snapshot) -> impl Iterator<Item = Holder<'_>> {
     let services = snapshot.services.iter().filter_map(|service| {
         let owner = Owner::Service(service.settings.name.clone());
-        Some(Holder { owner, number: KeyOwner::Service(service.index), slots: keys::slots_of(service).ok()? })
+        let (number, slots) = (KeyOwner::Service(service.index), keys::slots_of(service).ok()?);
+        Some(Holder { owner, number, slots, usage: &service.usage })
     });
     services.chain(accounts_of(snapshot))
 }
@@ -195,6 +199,7 @@ fn accounts_of(snapshot: &Snapshot) -> impl Iterator<Item = Holder<'_>> {
         owner: Owner::Account(account.name.clone()),
         number: KeyOwner::Account(index),
         slots: account.slots(),
+        usage: &account.usage,
     })
 }
 
@@ -212,11 +217,11 @@ fn status(holder: &Holder<'_>, stored: Option<&OwnerKeys>, elsewhere: &Elsewhere
         Slots::Store => stored.map(|keys| {
             let keys = keys.slot(slot);
             let retiring = keys.retiring.map(|retiring| retiring.until).filter(|until| *until > now);
-            slot_status(&holder.owner, slot, Some(keys.created), keys.expires, retiring)
+            slot_status(holder.usage, slot, Some(keys.created), keys.expires, retiring)
         }),
         Slots::Directory(_) | Slots::References { .. } => {
             let expires = elsewhere.get(&(holder.number, slot))?;
-            Some(slot_status(&holder.owner, slot, None, *expires, None))
+            Some(slot_status(holder.usage, slot, None, *expires, None))
         }
     };
     json!({
@@ -227,39 +232,23 @@ fn status(holder: &Holder<'_>, stored: Option<&OwnerKeys>, elsewhere: &Elsewhere
 }
 
 fn slot_status(
-    owner: &Owner,
+    usage: &OwnerUsage,
     slot: Slot,
     created: Option<UnixSeconds>,
     expires: Option<UnixSeconds>,
     retiring_until: Option<UnixSeconds>,
 ) -> Value {
-    let Usage { last_seen, uses, callers } = usage(owner, slot);
+    let of_age = |age| usage.slot(slot).find(|key| key.age == age).map(|key| key.usage);
+    let (current, retiring) = (of_age(KeyAge::Current), of_age(KeyAge::Retiring));
     json!({
         "created": created,
         "expires": expires,
         "retiringUntil": retiring_until,
-        "lastSeen": last_seen,
-        "uses": uses,
-        "callers": callers,
+        "retiringLastSeen": retiring.and_then(KeyUsage::last_seen),
+        "lastSeen": current.and_then(KeyUsage::last_seen),
+        "uses": current.map_or(0, KeyUsage::uses),
+        "callers": current.map_or(0, KeyUsage::callers),
     })
-}
-
-/// What this process has seen of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Usage {
-    last_seen: Option<UnixSeconds>,
-    uses: u64,
-    callers: u64,
-}
-
-/// Uses are not counted yet.
-const fn usage(_owner: &Owner, _slot: Slot) -> Usage {
-    Usage { last_seen: None, uses: 0, callers: 0 }
-}
-
-/// Whether a slot is known not to have been used for so long.
-const fn is_idle(_owner: &Owner, _slot: Slot, _seconds: u64) -> bool {
-    false
 }
 
 /// An owner as it stands in a path.

@@ -1,6 +1,8 @@
 //! The project's own API as its callers see it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 
 use http::Method;
 use http::StatusCode;
@@ -14,6 +16,8 @@ use crate::manage::tests::Got;
 use crate::manage::tests::OPERATOR;
 use crate::manage::tests::OWNER;
 use crate::manage::tests::Plane;
+use crate::model::slot::Slot;
+use crate::model::time::UnixSeconds;
 
 impl Plane {
     async fn own(&self, method: Method, path: &str, body: &Value) -> Got {
@@ -217,6 +221,47 @@ async fn both_slots_of_services_and_accounts_are_regenerated_one_at_a_time() {
     }
     let token = plane.own(Method::POST, "services/token/token", &Value::Null).await;
     assert_eq!((token.status, token.at("tokenType")), (StatusCode::CREATED, "Bearer".to_owned()));
+}
+
+#[tokio::test]
+async fn a_slot_in_use_says_so_and_is_not_regenerated_by_who_wants_an_idle_one() {
+    let plane = Plane::new().await;
+    let caller = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    let last = UnixSeconds(UnixSeconds::now().0 - 100);
+    let snapshot = plane.snapshot();
+    let iris = snapshot.services.iter().find(|it| it.settings.name.as_str() == "iris").unwrap();
+    for owner in [&iris.usage, &snapshot.accounts().next().unwrap().usage] {
+        owner.slot(Slot::Secondary).for_each(|key| key.usage.mark(caller, last));
+    }
+    for owner in ["services/iris", "accounts/caller"] {
+        let slots = plane.show(&format!("{owner}/keys")).await["slots"].clone();
+        for (slot, want) in [("primary", json!([null, 0, 0])), ("secondary", json!([last, 1, 1]))] {
+            let slot = &slots[slot];
+            assert_eq!(json!([slot["lastSeen"], slot["uses"], slot["callers"]]), want, "{owner} {slot}");
+        }
+        for (slot, seconds, want) in [
+            ("secondary", 3600, "the secondary key was last used 10"),
+            ("primary", 3600, "the primary key was not used for the "),
+            // It was idle for so long, and nobody has watched that.
+            ("secondary", 90, "the secondary key was not used for the "),
+        ] {
+            let path = format!("{owner}/keys/{slot}/regenerate");
+            let got = plane.own(Method::POST, &path, &json!({ "requireIdleSeconds": seconds })).await;
+            assert_eq!(
+                (got.status.as_u16(), got.at("error/code").as_str()),
+                (409, "SlotInUse"),
+                "{path}: {}",
+                got.text
+            );
+            assert!(got.at("detail").starts_with(want), "{path} {seconds}: {}", got.text);
+        }
+        let body = json!({ "requireIdleSeconds": 0, "graceSeconds": 600 });
+        let got = plane.own(Method::POST, &format!("{owner}/keys/secondary/regenerate"), &body).await;
+        assert_eq!(got.status, StatusCode::OK, "{}", got.text);
+        let slot = plane.show(&format!("{owner}/keys")).await["slots"]["secondary"].clone();
+        let told = json!([slot["lastSeen"], slot["retiringLastSeen"], slot["uses"], slot["callers"]]);
+        assert_eq!(told, json!([null, last, 0, 0]), "{owner}: the new key begins anew");
+    }
 }
 
 #[tokio::test]
