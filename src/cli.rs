@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `schema`, `demo`, and the commands that ask a running gateway.
+//! The command line: `run`, `check`, `schema`, `demo`, `store`, and the commands that ask a running gateway.
 
 mod accounts;
 mod calls;
@@ -9,6 +9,7 @@ mod keys;
 mod revoke;
 mod run;
 mod signing_keys;
+mod store;
 mod table;
 mod tokens;
 
@@ -85,6 +86,8 @@ enum Command {
     Revoke(revoke::Asked),
     /// Show and rotate the keys that sign the gateway's own tokens.
     SigningKeys(signing_keys::Asked),
+    /// Look after the store itself: seal it anew, back it up, move it.
+    Store(store::Asked),
     /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
     Demo(demo::Options),
 }
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Tokens(asked) => tokens::tokens(asked),
         Command::Revoke(asked) => revoke::revoke(asked),
         Command::SigningKeys(asked) => signing_keys::signing_keys(asked),
+        Command::Store(asked) => store::store(asked),
         Command::Demo(options) => demo::demo(options),
     }
 }

@@ -41,6 +41,7 @@ pub use features::{FeatureRule, Needs, QueryParameter};
 pub use issuers::{FetchUrl, Issuer, IssuerKeys, OwnTokens, SigningAlgorithm, TokenAlgorithm};
 pub use listeners::{Address, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
+pub use meaning::secret_ref;
 pub use problem::Problem;
 pub use process::{AccessLog, Etcd, Reload, SecretRef, Shutdown, Store};
 pub use raw::schema;

@@ -11,13 +11,14 @@ use self::embedded::Embedded;
 use self::engine::{Batch, CommitError, Contents, Engine, Record, Revision, Unavailable, Watch};
 #[cfg(feature = "etcd")]
 use self::etcd::Etcd;
-use self::master_key::MasterKeyError;
+use self::master_key::{MasterKeyError, Next};
 use self::seal::{MasterKey, SealError, Sealer};
 use self::state::State;
 use crate::config;
 
 pub mod accounts;
 pub mod auth_modes;
+pub mod backup;
 pub mod change;
 #[cfg(test)]
 mod contract;
@@ -30,6 +31,7 @@ pub mod etcd;
 pub mod master_key;
 pub mod record_key;
 pub mod records;
+pub mod reseal;
 pub mod revocations;
 pub mod seal;
 pub mod signing;
@@ -91,6 +93,15 @@ pub enum OpenError {
     /// The configuration names an etcd and no master key.
     #[error("want store.master_key beside store.etcd: all gateways seal and open under the same one")]
     MasterKeyNotShared,
+    /// There is no store where the configuration says.
+    #[error("there is no store in {}", path.display())]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Only a part of an export is in the store.
+    #[error("an import into this store has not come to its end; run `scoregate store import` again")]
+    HalfImported,
     /// The master key could not be used.
     #[error("the master key could not be used")]
     Seal(#[source] SealError),
@@ -106,8 +117,20 @@ impl Store {
     /// [`OpenError`], each variant as it says.
     pub async fn open(config: &config::Store) -> Result<Self, OpenError> {
         let engine = Engines::open(config).await?;
-        match master_key(config, &engine).await {
-            Ok(master) => Ok(Self::new(engine, Sealer::new(master, Vec::new()))),
+        match sealer(config, &engine).await {
+            Ok(sealer) => Ok(Self::new(engine, sealer)),
+            Err(error) => {
+                engine.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a store that is there, to seal it anew under another key.
+    async fn open_to_reseal(config: &config::Store, next: &Next) -> Result<Self, OpenError> {
+        let engine = Engines::open_existing(config).await?;
+        match sealer_for(config, next) {
+            Ok(sealer) => Ok(Self::new(engine, sealer)),
             Err(error) => {
                 engine.close().await;
                 Err(error)
@@ -160,22 +183,64 @@ impl Store {
     }
 }
 
-/// Finds the master key. Makes one where the configuration names none and the store is empty.
-async fn master_key(config: &config::Store, engine: &Engines) -> Result<MasterKey, OpenError> {
-    let bytes = match &config.master_key {
+/// The sealer of a gateway. Makes the master key where the configuration names none and the store is empty.
+async fn sealer(config: &config::Store, engine: &Engines) -> Result<Sealer, OpenError> {
+    if engine.read(backup::MARKER).await?.is_some() {
+        return Err(OpenError::HalfImported);
+    }
+    // The store's file is open by now, so no other process makes a key at the same time.
+    let path = config.directory.join(master_key::FILE);
+    if config.master_key.is_none()
+        && config.etcd.is_none()
+        && master_key::read_own(&path)?.is_none()
+        && engine.read_all().await?.records.is_empty()
+    {
+        master_key::create_own(&path)?;
+    }
+    sealer_at_hand(config)
+}
+
+/// Seals under the master key that is there, and opens under all that are.
+fn sealer_at_hand(config: &config::Store) -> Result<Sealer, OpenError> {
+    let (current, previous) = master_keys(config)?;
+    Ok(Sealer::new(current, previous))
+}
+
+/// Seals under the next key, and opens under all that are there.
+fn sealer_for(config: &config::Store, next: &Next) -> Result<Sealer, OpenError> {
+    let (current, mut previous) = master_keys(config)?;
+    let next = match next {
+        Next::Configured => return Ok(Sealer::new(current, previous)),
+        Next::Given(reference) => master_key::read(reference)?,
+        Next::Own => master_key::next_own(&config.directory)?,
+    };
+    previous.push(current);
+    Ok(Sealer::new(master(&next)?, previous))
+}
+
+/// The master key, and all others that are at hand.
+fn master_keys(config: &config::Store) -> Result<(MasterKey, Vec<MasterKey>), OpenError> {
+    let mut previous = Vec::new();
+    for reference in &config.previous_master_keys {
+        previous.push(master(&master_key::read(reference)?)?);
+    }
+    let current = match &config.master_key {
         Some(reference) => master_key::read(reference)?,
         None if config.etcd.is_some() => return Err(OpenError::MasterKeyNotShared),
         None => {
-            // The store's file is open by now, so no other process makes a key at the same time.
-            let path = config.directory.join(master_key::FILE);
-            match master_key::read_own(&path)? {
-                Some(bytes) => bytes,
-                None if engine.read_all().await?.records.is_empty() => master_key::create_own(&path)?,
-                None => return Err(OpenError::MasterKeyLost { path }),
+            // Something may be sealed under it already.
+            if let Some(next) = master_key::read_own(&config.directory.join(master_key::NEXT))? {
+                previous.push(master(&next)?);
             }
+            let path = config.directory.join(master_key::FILE);
+            master_key::read_own(&path)?.ok_or(OpenError::MasterKeyLost { path })?
         }
     };
-    MasterKey::new(&bytes).map_err(OpenError::Seal)
+    Ok((master(&current)?, previous))
+}
+
+fn master(bytes: &master_key::Bytes) -> Result<MasterKey, OpenError> {
+    MasterKey::new(bytes).map_err(OpenError::Seal)
 }
 
 impl Engines {
@@ -190,6 +255,23 @@ impl Engines {
             }
             #[cfg(not(feature = "etcd"))]
             Some(_) => Err(OpenError::NoEtcd),
+        }
+    }
+
+    /// Opens a store without making one.
+    async fn open_existing(config: &config::Store) -> Result<Self, OpenError> {
+        if config.etcd.is_none() && !config.directory.join(embedded::FILE).exists() {
+            return Err(OpenError::NoStore { path: config.directory.clone() });
+        }
+        Self::open(config).await
+    }
+
+    /// Whether other gateways may have it open.
+    const fn is_shared(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(_) => true,
         }
     }
 
@@ -263,7 +345,7 @@ mod tests {
     async fn a_lost_master_key_is_not_replaced_once_something_was_sealed_under_it() {
         let directory = testing::directory();
         let path = directory.path().join(master_key::FILE);
-        let config = config::Store { directory: directory.path().to_owned(), master_key: None, etcd: None };
+        let config = testing::settings(directory.path());
         Store::open(&config).await.unwrap().close().await;
         fs::remove_file(&path).unwrap();
         let store = Store::open(&config).await.expect("an empty store holds nothing to lose");
@@ -286,7 +368,7 @@ mod tests {
     async fn under_another_master_key_doors_still_open_and_nothing_is_shown() {
         let directory = testing::directory();
         let open = async |from| {
-            let config = config::Store { directory: directory.path().to_owned(), master_key: from, etcd: None };
+            let config = config::Store { master_key: from, ..testing::settings(directory.path()) };
             Store::open(&config).await.unwrap()
         };
         let store = open(None).await;

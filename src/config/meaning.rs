@@ -40,6 +40,8 @@ use crate::config::units;
 use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 
+pub use keys::secret_ref;
+
 /// Names that stand in the file, also of things that are broken: a reference to them is not unknown.
 #[derive(Debug, Default)]
 pub(super) struct Known {

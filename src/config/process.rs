@@ -24,6 +24,8 @@ pub struct Store {
     /// The key that seals listed keys: 32 bytes, base64. `None` is `master.key` in `directory`, made on first start;
     /// never `None` beside `etcd`.
     pub master_key: Option<SecretRef>,
+    /// Keys that only open: what they sealed is to be sealed anew, or what others seal under them is to be read.
+    pub previous_master_keys: Vec<SecretRef>,
     /// The etcd that keeps the records; `None` is the embedded file.
     pub etcd: Option<Etcd>,
 }

@@ -39,8 +39,6 @@ impl Operations<'_> {
 #[cfg(test)]
 mod tests {
     use super::Operations;
-    use crate::config;
-    use crate::store::Store;
     use crate::store::testing;
 
     #[tokio::test]
@@ -60,8 +58,7 @@ mod tests {
         let store = testing::open(directory.path()).await;
         assert!(Operations(&store).knows(&id));
         let elsewhere = testing::directory();
-        let config = config::Store { directory: elsewhere.path().to_owned(), master_key: None, etcd: None };
-        let other = Store::open(&config).await.unwrap();
+        let other = testing::open(elsewhere.path()).await;
         assert!(!Operations(&other).knows(&id), "another store's gateways gave it out");
     }
 }

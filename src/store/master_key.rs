@@ -16,6 +16,20 @@ use crate::model::secret::Secret;
 /// The name of the file in the store's directory where the configuration names no other place.
 pub const FILE: &str = "master.key";
 
+/// The name of the one that takes its place, from when it is made until everything is sealed under it.
+pub const NEXT: &str = "master.key.next";
+
+/// The key that everything is to be sealed under.
+#[derive(Debug)]
+pub enum Next {
+    /// The configured one; the ones before it are to go.
+    Configured,
+    /// This one.
+    Given(SecretRef),
+    /// A new one of ours.
+    Own,
+}
+
 /// The master key's bytes.
 pub type Bytes = Secret<[u8; MasterKey::BYTES]>;
 
@@ -112,6 +126,41 @@ pub fn create_own(path: &Path) -> Result<Bytes, MasterKeyError> {
     let bytes = Secret::new(bytes);
     write_new(path, &bytes).map_err(|source| MasterKeyError::File { path: path.to_owned(), source })?;
     Ok(bytes)
+}
+
+/// The key that is to take the place of our own: the one that an earlier attempt made, or a new one.
+///
+/// # Errors
+/// [`MasterKeyError`].
+pub fn next_own(directory: &Path) -> Result<Bytes, MasterKeyError> {
+    let path = directory.join(NEXT);
+    read_own(&path)?.map_or_else(|| create_own(&path), Ok)
+}
+
+/// Puts the next key in the place of our own, which is kept under its identifier: older exports need it.
+///
+/// To be called when nothing is sealed under the old one any more. A gateway opens the store whenever this stops.
+///
+/// # Errors
+/// [`MasterKeyError`].
+pub fn replace_own(directory: &Path) -> Result<(), MasterKeyError> {
+    keep_own(directory)?;
+    let path = directory.join(FILE);
+    let replaced = fs::rename(directory.join(NEXT), &path).and_then(|()| File::open(directory)?.sync_all());
+    replaced.map_err(|source| MasterKeyError::File { path, source })
+}
+
+/// Gives our own key a second name, by its identifier.
+pub(super) fn keep_own(directory: &Path) -> Result<(), MasterKeyError> {
+    let path = directory.join(FILE);
+    let Some(bytes) = read_own(&path)? else { return Ok(()) };
+    let id = MasterKey::new(&bytes).map_err(|_library_failed| MasterKeyError::NoRandomness)?.id();
+    match fs::hard_link(&path, directory.join(format!("{FILE}.{id}"))) {
+        Ok(()) => Ok(()),
+        // By an attempt that stopped after it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(MasterKeyError::File { path, source }),
+    }
 }
 
 /// Writes under another name first, so that the file is whole from the moment that it exists.

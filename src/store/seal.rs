@@ -23,6 +23,14 @@ const HEADER_BYTES: usize = 1 + KEY_ID_BYTES;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Vec<u8>);
 
+impl Sealed {
+    /// Which master key sealed it; `None` for what is no sealed value.
+    #[must_use]
+    pub fn sealed_by(&self) -> Option<KeyId> {
+        self.0.get(1..)?.first_chunk().copied().map(KeyId)
+    }
+}
+
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealed(..)")

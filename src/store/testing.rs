@@ -48,6 +48,11 @@ pub(crate) fn directory() -> TempDir {
     if memory.is_dir() { private.tempdir_in(memory).unwrap() } else { private.tempdir().unwrap() }
 }
 
+/// The settings of a store whose master key lies beside it.
+pub(crate) fn settings(directory: &Path) -> config::Store {
+    config::Store { directory: directory.to_owned(), master_key: None, previous_master_keys: Vec::new(), etcd: None }
+}
+
 pub(crate) async fn open(directory: &Path) -> Store {
-    Store::open(&config::Store { directory: directory.to_owned(), master_key: None, etcd: None }).await.unwrap()
+    Store::open(&settings(directory)).await.unwrap()
 }

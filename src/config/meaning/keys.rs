@@ -104,14 +104,8 @@ impl Reader {
 
     /// Reads a reference to a secret. The problem never quotes it: it could be the secret itself.
     pub(super) fn secret_ref(&mut self, text: &str, at: &Place) -> Read<SecretRef> {
-        let reference = match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Some(SecretRef::File(plain(path))),
-            Some(("env", name)) if is_variable(name) => Some(SecretRef::Env(name.to_owned())),
-            Some(("credential", name)) if is_file_name(name) => Some(SecretRef::Credential(name.to_owned())),
-            _ => None,
-        };
         let what = "want file:<path>, env:<NAME> or credential:<name>; a secret itself never stands in this file";
-        reference.map_or_else(|| self.refuse(at, what), Ok)
+        secret_ref(text).map_or_else(|| self.refuse(at, what), Ok)
     }
 
     fn moment(&mut self, text: &str, at: &Place) -> Read<UnixSeconds> {
@@ -119,6 +113,17 @@ impl Reader {
             Some(seconds) => Ok(UnixSeconds(seconds)),
             None => self.refuse(at, "want a moment with its offset, such as 2027-01-31T00:00:00Z"),
         }
+    }
+}
+
+/// Reads `file:<path>`, `env:<NAME>` or `credential:<name>`.
+#[must_use]
+pub fn secret_ref(text: &str) -> Option<SecretRef> {
+    match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Some(SecretRef::File(plain(path))),
+        Some(("env", name)) if is_variable(name) => Some(SecretRef::Env(name.to_owned())),
+        Some(("credential", name)) if is_file_name(name) => Some(SecretRef::Credential(name.to_owned())),
+        _ => None,
     }
 }
 

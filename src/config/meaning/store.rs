@@ -44,7 +44,10 @@ impl Reader {
                 "this scoregate was built without etcd; `cargo build --release --features etcd` builds one with it",
             );
         }
-        Ok(Store { directory: directory?, master_key: master_key?, etcd })
+        let previous_at = at.field("previous_master_keys");
+        let previous_master_keys =
+            self.each(&written.previous_master_keys, &previous_at, |reader, key, at| reader.secret_ref(key, at))?;
+        Ok(Store { directory: directory?, master_key: master_key?, previous_master_keys, etcd })
     }
 
     fn etcd(&mut self, written: &raw::Etcd, at: &Place) -> Read<Etcd> {

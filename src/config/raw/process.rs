@@ -14,6 +14,10 @@ pub struct Store {
     /// The key that seals stored keys, 32 bytes in base64: `file:<path>`, `env:<NAME>` or `credential:<name>`.
     /// Default: `master.key` in the directory, made on first start; with `etcd` there is none.
     pub master_key: Option<String>,
+    /// Keys that only open what they sealed, written like `master_key`: those before it until `scoregate store reseal`
+    /// has run, and the one after it while several gateways take it up. Default: none.
+    #[serde(default)]
+    pub previous_master_keys: Vec<String>,
     /// An etcd that keeps everything in place of a file, for many gateways that share it. Default: none.
     pub etcd: Option<Etcd>,
 }

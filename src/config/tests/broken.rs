@@ -119,6 +119,7 @@ const REST: &[Row] = &[
     (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], tls: {}}}\nupstreams:\n", "4:75 store.etcd.tls", "want https:// endpoints", Meaning),
     (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], user: {name: '', password: 'env:P'}}}\nupstreams:\n", "4:82 store.etcd.user.name", "want the name of a user", Meaning),
     (TOP, "store: {master_key: 'env:K', etcd: {endpoints: ['http://127.0.0.1:2379'], user: {name: n, password: s3cret-value}}}\nupstreams:\n", "4:91 store.etcd.user.password", "a secret itself never stands", Meaning),
+    (TOP, "store: {previous_master_keys: [s3cret-value]}\nupstreams:\n", "4:32 store.previous_master_keys[0]", "a secret itself never stands", Meaning),
     (TOP, "workspace: /subscriptions/s/workspaces/w\nupstreams:\n", "4:1 workspace", "Microsoft.MachineLearningServices", Meaning),
     (TOP, "features: [Face.Verification]\nupstreams:\n", "4:12 features[0]", "Azure's three are always known", Meaning),
     (TOP, "features: ['a b']\nupstreams:\n", "4:12 features[0]", "is no feature", Meaning),

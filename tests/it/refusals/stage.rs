@@ -157,7 +157,12 @@ const LACKING: &str = "
 pub(crate) fn prepare_store(directory: &Path) -> LimitedTokens {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
-        let settings = config::Store { directory: directory.to_owned(), master_key: None, etcd: None };
+        let settings = config::Store {
+            directory: directory.to_owned(),
+            master_key: None,
+            previous_master_keys: Vec::new(),
+            etcd: None,
+        };
         let store = Arc::new(Store::open(&settings).await.expect("a new store can be opened"));
         let now = UnixSeconds::now();
         store.ensure_signing_key(SigningAlgorithm::Es256, now).await.expect("the store takes a key");
