@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod fleet;
+mod housekeeping;
 pub mod plane;
 pub mod planes;
 pub mod process;

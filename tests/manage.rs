@@ -117,6 +117,14 @@ struct Gateway {
 
 /// Runs `claims` beside a gateway on the same runtime, as `scoregate demo` runs its own.
 fn with_gateway<F: Future<Output = ()>>(claims: impl FnOnce(Gateway) -> F) {
+    with_gateway_over(async |_store| {}, claims);
+}
+
+/// As [`with_gateway`], over a store that holds something already.
+fn with_gateway_over<F: Future<Output = ()>>(
+    fill: impl AsyncFnOnce(&scoregate::store::Store),
+    claims: impl FnOnce(Gateway) -> F,
+) {
     scoregate::tokens::install_crypto_provider();
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
@@ -125,6 +133,10 @@ fn with_gateway<F: Future<Output = ()>>(claims: impl FnOnce(Gateway) -> F) {
         let file = directory.path().join("gateway.yaml");
         std::fs::write(directory.path().join("face.key"), FACE_KEY).unwrap();
         std::fs::write(&file, configuration(directory.path(), upstream().await)).unwrap();
+        let config = scoregate::config::Config::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let store = scoregate::store::Store::open(&config.store).await.unwrap();
+        fill(&store).await;
+        store.close().await;
         let process = Process::start(file).await.unwrap();
         let tcp = |address: &Address| match address {
             Address::Tcp(address) => *address,
@@ -254,5 +266,53 @@ fn a_vendor_lends_what_it_may_and_the_customer_uses_it() {
         assert_eq!(read.status, StatusCode::METHOD_NOT_ALLOWED);
         let elsewhere = call(gateway.management, Method::POST, "/sts/v1.0/issueLimitedAccessToken", &key, &asked).await;
         assert_eq!(elsewhere.status, StatusCode::NOT_FOUND, "the management plane issues none");
+    });
+}
+
+/// What scores at service `token` for the callers that ask now.
+async fn token_of(gateway: &Gateway) -> String {
+    let path = format!("/modelmanagement/v1.0{WORKSPACE}/services/token/token");
+    let got = gateway.manage(Method::POST, &path, &json!({})).await;
+    assert_eq!(got.status, StatusCode::CREATED, "{}", got.text);
+    got.json()["accessToken"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_signing_key_whose_time_has_come_makes_room_and_what_has_expired_goes() {
+    use scoregate::config::SigningAlgorithm;
+    use scoregate::model::name::Name;
+    use scoregate::model::time::UnixSeconds;
+    use scoregate::store::records::RevocationRecord;
+    use scoregate::store::records::Revoked;
+
+    let now = UnixSeconds::now();
+    let long_ago = UnixSeconds(now.0 - 91 * 86_400);
+    let fill = async |store: &scoregate::store::Store| {
+        store.ensure_signing_key(SigningAlgorithm::EdDsa, long_ago).await.unwrap();
+        let revoked = Revoked::Isv(Name::parse("vendor").unwrap());
+        let expired = RevocationRecord { revoked, issued_before: long_ago, expires: now, why: String::new() };
+        store.revoke(&expired).await.unwrap();
+    };
+    with_gateway_over(fill, async |gateway| {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        let state = loop {
+            let state = gateway.store.read().await.unwrap();
+            let jwks = gateway.manage(Method::GET, "/.well-known/jwks.json", &json!({})).await.json();
+            if jwks["keys"].as_array().unwrap().len() == 2 && state.revocations.is_empty() {
+                break state;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{state:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        };
+        let signer = state.signer().unwrap();
+        assert_eq!(signer.algorithm, SigningAlgorithm::Es256, "a new key is as the file says");
+        let old = state.signing_keys().find(|key| key.kid != signer.kid).unwrap();
+        assert!(old.verify_until.unwrap() >= now.plus(86_400), "as long as its last token: {old:?}");
+        let token = token_of(&gateway).await;
+        assert_eq!(gateway.score("token", &token).await, StatusCode::OK);
+        let rotated = gateway.manage(Method::POST, "/api/v1/signing-keys/rotate", &json!({})).await;
+        assert_eq!(rotated.status, StatusCode::CREATED, "{}", rotated.text);
+        assert_eq!(gateway.score("token", &token).await, StatusCode::OK, "its key verifies still");
+        assert_eq!(gateway.score("token", &token_of(&gateway).await).await, StatusCode::OK);
     });
 }

@@ -11,12 +11,14 @@ use crate::model::name::Name;
 pub struct OwnTokens {
     /// `iss`. Default `urn:scoregate`.
     pub issuer: String,
-    /// How new signing keys sign. Default ES256.
+    /// How new signing keys sign; one that there is stays until its time has come. Default ES256.
     pub algorithm: SigningAlgorithm,
     /// Life of a service token. Default 12 h.
     pub lifetime: Duration,
     /// When a client should fetch a new one, after issue. Default half of `lifetime`.
     pub refresh_after: Duration,
+    /// How old a signing key gets before another takes its place; `None` is by call only. Default 90 d.
+    pub rotate_every: Option<Duration>,
 }
 
 /// How the gateway signs.

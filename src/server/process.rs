@@ -40,6 +40,7 @@ use crate::reload::read_config;
 use crate::reload::watch::FileWatch;
 use crate::server::fleet;
 use crate::server::fleet::Fleet;
+use crate::server::housekeeping;
 use crate::server::planes;
 use crate::server::planes::Plane;
 use crate::server::planes::Planes;
@@ -106,6 +107,27 @@ struct WakeUps {
     new_keys: mpsc::Receiver<NewKeys>,
     /// SIGHUP, which ends a process that does not listen for it.
     hangup: Option<Signal>,
+}
+
+/// What comes by itself.
+#[derive(Debug)]
+struct Clocks {
+    /// Finds what a watch missed.
+    poll: Interval,
+    /// The first turn is at once: a gateway may be restarted more often than it is due.
+    housekeeping: Interval,
+}
+
+impl Clocks {
+    fn start(poll: Duration) -> Self {
+        let mut clocks =
+            Self { poll: tokio::time::interval(poll), housekeeping: tokio::time::interval(housekeeping::EVERY) };
+        for clock in [&mut clocks.poll, &mut clocks.housekeeping] {
+            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        clocks.poll.reset();
+        clocks
+    }
 }
 
 impl Process {
@@ -204,18 +226,16 @@ impl Process {
     /// Serves until `stop` ends, then drains. Changes come into force until the last connection has ended: a key that
     /// is revoked during a drain is refused like any other.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let mut poll = tokio::time::interval(self.reloader.config().reload.poll);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        poll.reset();
-        self.follow_changes(stop, &mut poll).await;
+        let mut clocks = Clocks::start(self.reloader.config().reload.poll);
+        self.follow_changes(stop, &mut clocks).await;
 
         let shutdown = self.reloader.config().shutdown;
         self.draining.store(true, Ordering::Relaxed);
         self.metrics.gateway.drain_began();
         tracing::info!(delay = ?shutdown.delay, deadline = ?shutdown.deadline, "draining");
-        self.follow_changes(tokio::time::sleep(shutdown.delay), &mut poll).await;
+        self.follow_changes(tokio::time::sleep(shutdown.delay), &mut clocks).await;
         let drained = self.fleet.drain(shutdown.deadline);
-        self.follow_changes(drained, &mut poll).await;
+        self.follow_changes(drained, &mut clocks).await;
         // The workers' ends of the access log have gone with them.
         drop(self.planes);
         if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
@@ -225,7 +245,7 @@ impl Process {
     }
 
     /// Brings changes into force as they come, until `end` ends.
-    async fn follow_changes(&mut self, end: impl Future<Output = ()>, poll: &mut Interval) {
+    async fn follow_changes(&mut self, end: impl Future<Output = ()>, clocks: &mut Clocks) {
         let mut end = std::pin::pin!(end);
         loop {
             let cause = tokio::select! {
@@ -237,7 +257,11 @@ impl Process {
                     cause
                 }
                 Some(()) = heard(&mut self.wake_ups.hangup) => Cause::Hangup,
-                _ = poll.tick() => Cause::FileChanged,
+                _ = clocks.poll.tick() => Cause::FileChanged,
+                _ = clocks.housekeeping.tick() => {
+                    self.keep_house();
+                    continue;
+                }
                 news = self.store_feed.next() => match self.learn(news) {
                     Some(cause) => cause,
                     None => continue,
@@ -257,9 +281,16 @@ impl Process {
                 biased;
                 () = self.change(cause) => {}
                 // It waits for a store that does not answer. Whoever leaves does not.
-                () = &mut end => return poll.reset_immediately(),
+                () = &mut end => return clocks.poll.reset_immediately(),
             }
         }
+    }
+
+    /// On a task of its own: no change waits for a store that answers late.
+    fn keep_house(&self) {
+        let (store, state, snapshot) = (Arc::clone(&self.store), self.reloader.state.clone(), self.reloader.snapshot());
+        let kept = async move { housekeeping::keep(&store, &state, &snapshot, UnixSeconds::now()).await };
+        drop(tokio::task::spawn_local(kept));
     }
 
     /// One change, from its wake-up to being in force. An error at any point leaves everything as it was.

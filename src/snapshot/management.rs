@@ -1,9 +1,11 @@
 //! What the management plane reads: who may come, and what its callers are told about the gateway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::OwnTokens;
 use crate::config::Role;
+use crate::config::TokenIssuer;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
@@ -54,6 +56,12 @@ impl Management {
     pub fn longest_use_seconds(&self, these: impl Fn(&TrustedIssuer) -> bool) -> u64 {
         let lives = self.issuers.iter().filter(|issuer| these(issuer)).map(|issuer| issuer.longest_use_seconds());
         lives.max().unwrap_or_default()
+    }
+
+    /// How long a signing key of ours verifies after it has signed for the last time.
+    #[must_use]
+    pub fn verify_for(&self) -> Duration {
+        Duration::from_secs(self.longest_use_seconds(|issuer| *issuer.who() == TokenIssuer::Own))
     }
 
     /// Whose key this is. Takes as long for a key that is nobody's as for any other.

@@ -59,26 +59,50 @@ impl Store {
         let new = self.new_signing_key(algorithm, now).await?;
         for attempt in 0..ATTEMPTS {
             change::pause_before(attempt).await;
-            let signer = self.find::<SignerRecord>(&RecordKey::Signer).await?;
-            let expected = signer.as_ref().map_or(Expectation::Absent, |found| Expectation::At(found.at));
-            let mut batch = sign_with(&new, expected)?;
-            if let Some(Found { record, .. }) = signer {
-                let key = RecordKey::SigningKey(record.kid.into());
-                match self.find::<SigningKeyRecord>(&key).await {
-                    Ok(Some(Found { mut record, at })) => {
-                        record.verify_until = Some(now.plus(verify_for.as_secs()));
-                        batch = batch.put(key.to_string(), encode(&key, &record)?, Expectation::At(at));
-                    }
-                    // Rotating is also the way out when the old key is gone or can't be read.
-                    Ok(None) | Err(ChangeError::Unreadable { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let (signer, old) = self.find_signer().await?;
+            let batch = succeed(&new, signer, old, now.plus(verify_for.as_secs()))?;
             if let Attempt::Made(revision) = self.attempt(batch).await? {
                 return Ok(revision);
             }
         }
         Err(ChangeError::Contended { key: RecordKey::Signer.to_string() })
+    }
+
+    /// Rotates as [`Store::rotate_signing_key`] does where the key that signs is of this age or older; `None` where it is
+    /// not. Of replicas that find the same old key, one makes the new one.
+    ///
+    /// A key that is gone or cannot be read has no age: replacing it is for a person to decide.
+    ///
+    /// # Errors
+    /// [`ChangeError`], each variant as it says.
+    pub async fn rotate_signing_key_of_age(
+        &self,
+        age: Duration,
+        algorithm: SigningAlgorithm,
+        verify_for: Duration,
+        now: UnixSeconds,
+    ) -> Result<Option<Revision>, ChangeError> {
+        let (signer, old) = self.find_signer().await?;
+        let Some(old) = old.filter(|old| old.record.created.plus(age.as_secs()) <= now) else { return Ok(None) };
+        let new = self.new_signing_key(algorithm, now).await?;
+        // Whoever has changed the signer since it was found has made a younger one.
+        match self.attempt(succeed(&new, signer, Some(old), now.plus(verify_for.as_secs()))?).await? {
+            Attempt::Made(revision) => Ok(Some(revision)),
+            Attempt::Beaten { .. } => Ok(None),
+        }
+    }
+
+    /// How the pointer to the signer stands, and the key that it points to, unless that is gone or cannot be read.
+    async fn find_signer(&self) -> Result<(Expectation, Option<Found<SigningKeyRecord>>), ChangeError> {
+        let Some(Found { record, at }) = self.find::<SignerRecord>(&RecordKey::Signer).await? else {
+            return Ok((Expectation::Absent, None));
+        };
+        match self.find::<SigningKeyRecord>(&RecordKey::SigningKey(record.kid.into())).await {
+            Ok(found) => Ok((Expectation::At(at), found)),
+            // Rotating is also the way out when the old key is gone or can't be read.
+            Err(ChangeError::Unreadable { .. }) => Ok((Expectation::At(at), None)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn new_signing_key(
@@ -98,6 +122,20 @@ impl Store {
     }
 }
 
+/// Puts a key in the place of another, which verifies until a moment and no longer.
+fn succeed(
+    new: &SigningKeyRecord,
+    signer: Expectation,
+    old: Option<Found<SigningKeyRecord>>,
+    until: UnixSeconds,
+) -> Result<Batch, ChangeError> {
+    let batch = sign_with(new, signer)?;
+    let Some(Found { mut record, at }) = old else { return Ok(batch) };
+    record.verify_until = Some(until);
+    let key = RecordKey::SigningKey(record.kid.as_str().into());
+    Ok(batch.put(key.to_string(), encode(&key, &record)?, Expectation::At(at)))
+}
+
 /// Adds a key and makes it the one that signs.
 fn sign_with(new: &SigningKeyRecord, signer: Expectation) -> Result<Batch, ChangeError> {
     let key = RecordKey::SigningKey(new.kid.as_str().into());
@@ -113,14 +151,14 @@ fn encode<T: serde::Serialize>(key: &RecordKey, record: &T) -> Result<Vec<u8>, C
     records::encode(record).map_err(|source| unreadable(key, source))
 }
 
-/// A new key pair, PKCS#8 DER (RFC 5208; Ed25519 in the two-part form of RFC 8410).
+/// A new key pair, PKCS#8 version 1, DER (RFC 5208): the form that `tokens` reads.
 fn generate(algorithm: SigningAlgorithm) -> Result<Secret<Vec<u8>>, Unspecified> {
     let random = SystemRandom::new();
     let der = match algorithm {
         SigningAlgorithm::Es256 => {
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?.as_ref().to_vec()
         }
-        SigningAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random)?.as_ref().to_vec(),
+        SigningAlgorithm::EdDsa => Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref().to_vec(),
         SigningAlgorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa2048)?.as_der()?.as_ref().to_vec(),
     };
     Ok(Secret::new(der))
@@ -176,6 +214,30 @@ mod tests {
             assert_eq!(store.read().await.unwrap().signing_keys().count(), want, "swept at {now}");
         }
         assert!(store.read().await.unwrap().signer().is_some());
+    }
+
+    #[tokio::test]
+    async fn of_replicas_that_find_the_same_old_key_one_makes_a_new_one() {
+        let store = TestStore::open().await;
+        store.ensure_signing_key(SigningAlgorithm::Es256, UnixSeconds(100)).await.unwrap();
+        let (age, verify_for) = (Duration::from_secs(50), Duration::from_secs(60));
+        let rotate = |now| store.rotate_signing_key_of_age(age, SigningAlgorithm::EdDsa, verify_for, UnixSeconds(now));
+        for (now, keys, algorithm) in [
+            (149, 1, SigningAlgorithm::Es256),
+            (150, 2, SigningAlgorithm::EdDsa),
+            (199, 2, SigningAlgorithm::EdDsa),
+            (200, 3, SigningAlgorithm::EdDsa),
+        ] {
+            let (a, b, c) = tokio::join!(rotate(now), rotate(now), rotate(now));
+            let made = [a, b, c].into_iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
+            let state = store.read().await.unwrap();
+            assert_eq!(state.signing_keys().count(), keys, "at {now}");
+            assert_eq!(state.signer().unwrap().algorithm, algorithm, "at {now}");
+            assert_eq!(made, usize::from(now % 50 == 0), "at {now}");
+        }
+        let record = format!("signing-key/{}", store.read().await.unwrap().signer().unwrap().kid);
+        store.engine.commit(Batch::new().put(&record, b"{}".to_vec(), Expectation::Any)).await.unwrap();
+        assert_eq!(rotate(9999).await.unwrap(), None, "a person decides what becomes of a key that cannot be read");
     }
 
     #[tokio::test]

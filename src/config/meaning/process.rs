@@ -114,7 +114,11 @@ impl Reader {
         // Clients are told whole seconds, and tokens count in them.
         let refresh_after = Duration::from_secs(refresh_after.as_secs());
         let lifetime = Duration::from_secs(lifetime.as_secs());
-        Ok(OwnTokens { issuer: issuer?, algorithm, lifetime, refresh_after })
+        let rotate_every = match written.rotate_every.as_deref() {
+            Some("none") => None,
+            age => Some(self.duration(age, &at.field("rotate_every"), 90 * DAY, DAY, 3650 * DAY)?),
+        };
+        Ok(OwnTokens { issuer: issuer?, algorithm, lifetime, refresh_after, rotate_every })
     }
 }
 

@@ -99,12 +99,15 @@ pub struct Reload {
 pub struct OwnTokens {
     /// The `iss` claim. Default: `urn:scoregate`.
     pub issuer: Option<String>,
-    /// How new signing keys sign. Default: `ES256`.
+    /// How new signing keys sign. A change of it waits for the next rotation. Default: `ES256`.
     pub algorithm: Option<SigningAlgorithm>,
     /// Life of a service token, `1m` to `30d`. Default: `12h`.
     pub lifetime: Option<String>,
     /// How long after issue a client should fetch a new one; not longer than the lifetime. Default: half the lifetime.
     pub refresh_after: Option<String>,
+    /// How old a signing key gets before another takes its place, `1d` to `3650d`, or `none` for rotation by call only. The
+    /// old one verifies until its last token has expired. Default: `90d`.
+    pub rotate_every: Option<String>,
 }
 
 /// Algorithms that the gateway signs with.

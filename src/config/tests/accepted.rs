@@ -145,7 +145,7 @@ trusted_proxies: [10.0.0.0/8, "::1"]
 access_log: off
 shutdown: {delay: 0s, deadline: 1m30s}
 reload: {poll: 5s}
-tokens: {issuer: "urn:x", algorithm: EdDSA, lifetime: 1h}
+tokens: {issuer: "urn:x", algorithm: EdDSA, lifetime: 1h, rotate_every: none}
 issuers:
   corp: {issuer: "https://corp", keys: {discovery: "https://corp/t/"}, algorithms: [RS256, ES256], types: [application/AT+JWT], leeway: 0s, max_lifetime: 1h, refresh: 1m, cooldown: 5s, ca: ca.pem}
   lab: {issuer: lab, keys: {secret: "env:LAB_SECRET"}, algorithms: [HS256]}
@@ -185,6 +185,7 @@ fn every_field_has_its_meaning() {
     assert_eq!(config.access_log, AccessLog::Off);
     assert_eq!(config.shutdown.deadline, Duration::from_secs(90));
     assert_eq!(config.tokens.refresh_after, Duration::from_secs(1800));
+    assert_eq!(config.tokens.rotate_every, None);
     let corp = &config.issuers["corp"];
     let IssuerKeys::Discovery(fetch) = &corp.keys else { panic!("{:?}", corp.keys) };
     assert_eq!(fetch.url.to_string(), "https://corp/t/.well-known/openid-configuration");

@@ -165,6 +165,8 @@ const REST: &[Row] = &[
     (SERVICE, "upstream: model\n    platform: gke", "9:5 services.iris.platform", "want aks or aci", Schema),
     ("    auth: {key: {}}\n", "", "7:3 services.iris.auth", "missing: who may call", Meaning),
     ("auth: {key: {}}", "platform: aci", "7:3 services.iris.auth", "Azure leaves such a service on ACI open", Meaning),
+    (TOP, "tokens: {rotate_every: 23h}\nupstreams:\n", "4:10 tokens.rotate_every", "want a duration from 1d to 3650d", Meaning),
+    (TOP, "tokens: {rotate_every: never}\nupstreams:\n", "4:10 tokens.rotate_every", "want a duration with its unit", Meaning),
     (AUTH, "{public: x}\n    managed: true", "10:5 services.iris.managed", "want a key or a token with it", Meaning),
     (AUTH, "{key: {}}\n    managed: true\n    platform: aci", "10:5 services.iris.managed", "want `platform: aks`", Meaning),
     (AUTH, "{key: {accounts: every}}\n    managed: true\n    issues_limited_access_tokens: true", "10:5 services.iris.managed", "want no `issues_limited", Meaning),

@@ -1,12 +1,9 @@
 //! The gateway's own signing keys: which signs, which still verify, and a new one.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::config::TokenIssuer;
 use crate::manage::Asked;
 use crate::manage::Management;
 use crate::manage::keys;
@@ -47,9 +44,8 @@ pub(super) async fn rotate(manage: &Management, asked: &Asked<'_>) -> Result<Rep
         return Err(Refused::conflict(message));
     }
     let management = &asked.snapshot.management;
-    let verify_for = management.longest_use_seconds(|issuer| *issuer.who() == TokenIssuer::Own);
-    let verify_for = Duration::from_secs(verify_for);
-    let rotated = manage.store.rotate_signing_key(management.tokens.algorithm, verify_for, asked.now).await;
+    let algorithm = management.tokens.algorithm;
+    let rotated = manage.store.rotate_signing_key(algorithm, management.verify_for(), asked.now).await;
     let revision = rotated.map_err(|error| keys::refused(&error))?;
     let state = manage.store.read().await.map_err(|why| native::unreachable_store(&why))?;
     let signer = state.signer().ok_or_else(|| Refused::unavailable("the new signing key cannot be read"))?;

@@ -60,3 +60,24 @@ pub(super) fn revocations(state: &State, now: UnixSeconds) -> Revocations {
     revocations.forget_expired(now);
     revocations
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::snapshot::testing::Stage;
+
+    #[tokio::test]
+    async fn the_key_that_the_store_makes_signs_with_every_algorithm() {
+        for algorithm in ["ES256", "EdDSA", "RS256"] {
+            let text = format!(
+                "listeners: {{traffic: [{{address: '127.0.0.1:0'}}], health: {{address: '127.0.0.1:0'}}}}\n\
+                 tokens: {{algorithm: {algorithm}}}\n\
+                 upstreams: {{model: {{endpoints: ['http://127.0.0.1:9']}}}}\n\
+                 services: {{iris: {{upstream: model, auth: {{token: {{}}}}}}}}\n"
+            );
+            let stage = Stage::new(&text, &[]).await;
+            let keys = &stage.live.load().own_keys;
+            assert!(keys.jwks().contains(algorithm), "{algorithm}: {}", keys.jwks());
+            assert!(keys.newest().sign("at+jwt", &serde_json::json!({})).is_ok(), "{algorithm}");
+        }
+    }
+}

@@ -71,6 +71,7 @@ fn own_tokens() -> OwnTokens {
         algorithm: SigningAlgorithm::Es256,
         lifetime: Duration::from_secs(43_200),
         refresh_after: Duration::from_secs(21_600),
+        rotate_every: None,
     }
 }
 
