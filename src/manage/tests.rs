@@ -39,7 +39,7 @@ use crate::snapshot::testing::Stage;
 use crate::tokens::jwks::KeySet;
 use crate::tokens::signing::SigningKey;
 
-const CONFIG: &str = "\
+pub(super) const CONFIG: &str = "\
 listeners: {traffic: [{address: '127.0.0.1:0'}], health: {address: '127.0.0.1:0'}}
 workspace: /subscriptions/S/resourceGroups/RG/providers/Microsoft.MachineLearningServices/workspaces/W
 management_keys:
@@ -67,7 +67,7 @@ const OTHER: &str = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Mach
 const V1: &str =
     "/modelmanagement/v1.0/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w";
 
-const KEYS: [(Role, &str, &str); 3] = [
+pub(super) const KEYS: [(Role, &str, &str); 3] = [
     (Role::Reader, "looks", "key-of-a-reader-0"),
     (Role::Operator, "works", "key-of-an-operator"),
     (Role::Owner, "owns", "key-of-an-owner-00"),
@@ -126,7 +126,7 @@ impl Plane {
         Self::over(stage)
     }
 
-    fn over(stage: Stage) -> Self {
+    pub(super) fn over(stage: Stage) -> Self {
         // Nobody fetches: an issuer whose keys are wanted is one that cannot be reached.
         let requests = KeyRequests::new(tokio::sync::mpsc::channel(1).0, Standing::default());
         let started = UnixSeconds(1_800_000_000);

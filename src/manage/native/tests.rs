@@ -9,15 +9,26 @@ use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::config::SecretRef;
+use crate::config::Slots;
 use crate::manage::native::OPENAPI;
 use crate::manage::routes::Access;
 use crate::manage::routes::ROUTES;
+use crate::manage::tests::CONFIG;
 use crate::manage::tests::Got;
+use crate::manage::tests::KEYS;
 use crate::manage::tests::OPERATOR;
 use crate::manage::tests::OWNER;
 use crate::manage::tests::Plane;
+use crate::model::digest::Digest;
+use crate::model::name::Name;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
+use crate::snapshot::inputs::Inputs;
+use crate::snapshot::inputs::LoadedSlots;
+use crate::snapshot::inputs::SlotKey;
+use crate::snapshot::testing::Stage;
+use crate::store::record_key::Owner;
 
 impl Plane {
     async fn own(&self, method: Method, path: &str, body: &Value) -> Got {
@@ -292,4 +303,38 @@ async fn slots_tell_their_times_and_never_a_key() {
         (&json!("directory"), &json!({ "primary": null, "secondary": null }))
     );
     assert!(!every.to_string().contains(got["key"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn slots_that_others_own_are_shown_as_far_as_they_are_there() {
+    let mut inputs = Inputs::default();
+    for (_, name, key) in KEYS {
+        let loaded = (SecretRef::Env(name.to_owned()), Digest::of(key.as_bytes()));
+        inputs.management_keys.insert(Name::parse(name).unwrap(), loaded);
+    }
+    let expires = Some(UnixSeconds(4_000_000_000));
+    let key = SlotKey { slot: Slot::Secondary, digest: Digest::of(b"a-key-in-a-mounted-file"), expires };
+    let mounted = LoadedSlots { from: Slots::Directory("/run/keys".into()), keys: vec![key] };
+    inputs.slots.insert(Owner::Service(Name::parse("mounted").unwrap()), mounted);
+    let plane = Plane::over(Stage::with_inputs(CONFIG, inputs).await);
+    let shown = plane.show("services/mounted/keys").await;
+    let (primary, secondary) = (&shown["slots"]["primary"], &shown["slots"]["secondary"]);
+    assert_eq!((&shown["ownedBy"], primary), (&json!("directory"), &Value::Null));
+    assert_eq!((&secondary["expires"], &secondary["created"]), (&json!(4_000_000_000_u64), &Value::Null));
+    assert_eq!(plane.show("keys").await["value"][2], shown);
+}
+
+#[tokio::test]
+async fn signing_keys_are_not_rotated_until_no_set_of_them_could_be_published() {
+    let plane = Plane::new().await;
+    for rotation in 1..=31 {
+        let got = plane.own(Method::POST, "signing-keys/rotate", &Value::Null).await;
+        assert_eq!(got.status, StatusCode::CREATED, "rotation {rotation}: {}", got.text);
+    }
+    let refused = plane.refusal(Method::POST, "signing-keys/rotate", &Value::Null).await;
+    assert_eq!(refused, (409, "Conflict".to_owned()));
+    let keys = plane.show("signing-keys").await;
+    let keys = keys["value"].as_array().unwrap();
+    assert_eq!((keys.len(), keys.iter().filter(|key| key["signs"] == true).count()), (32, 1));
+    assert_eq!(plane.refusal(Method::POST, "signing-keys/rotate", &json!({ "x": 1 })).await.0, 400);
 }
