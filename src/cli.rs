@@ -1,6 +1,7 @@
 //! The command line: `run`, `check`, `schema`, `demo`, `store`, and the commands that ask a running gateway.
 
 mod accounts;
+mod audit;
 mod calls;
 mod check;
 mod client;
@@ -88,6 +89,8 @@ enum Command {
     SigningKeys(signing_keys::Asked),
     /// Look after the store itself: seal it anew, back it up, move it.
     Store(store::Asked),
+    /// Verify and search the audit log.
+    Audit(audit::Asked),
     /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
     Demo(demo::Options),
 }
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Revoke(asked) => revoke::revoke(asked),
         Command::SigningKeys(asked) => signing_keys::signing_keys(asked),
         Command::Store(asked) => store::store(asked),
+        Command::Audit(asked) => audit::audit(asked),
         Command::Demo(options) => demo::demo(options),
     }
 }

@@ -43,7 +43,7 @@ pub use listeners::{Address, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
 pub use meaning::secret_ref;
 pub use problem::Problem;
-pub use process::{AccessLog, Etcd, Reload, SecretRef, Shutdown, Store};
+pub use process::{AccessLog, Audit, AuditLog, Etcd, OnAuditFailure, Reload, SecretRef, Shutdown, Store};
 pub use raw::schema;
 pub use services::{Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Upgrades};
 pub use units::{NotADuration, duration as read_duration};
@@ -72,6 +72,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// The access log.
     pub access_log: AccessLog,
+    /// The audit log.
+    pub audit: Audit,
     /// How the process leaves.
     pub shutdown: Shutdown,
     /// How changes are noticed.

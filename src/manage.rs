@@ -36,6 +36,7 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
+use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -49,11 +50,15 @@ use crate::manage::reply::Reply;
 use crate::manage::routes::Access;
 use crate::manage::routes::Call;
 use crate::manage::routes::NotFound;
+use crate::manage::routes::Route;
 use crate::model::host::Host;
 use crate::model::refusal::Refusal;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
-use crate::observe::audit;
+use crate::observe::audit::Act;
+use crate::observe::audit::Audit;
+use crate::observe::audit::Event;
+use crate::observe::audit::NotRecorded;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Ids;
 use crate::pipeline::discard;
@@ -62,6 +67,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
 use crate::store::Store;
 use crate::store::engine::Revision;
+use crate::store::record_key::Owner;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -81,6 +87,7 @@ pub struct Management {
     live: Live,
     store: Arc<Store>,
     issuer_keys: KeyRequests,
+    audit: Audit,
     /// The first TCP listener of the traffic plane.
     traffic: Mutex<Option<Traffic>>,
     ids: Mutex<Ids>,
@@ -114,15 +121,29 @@ struct Asked<'a> {
     now: UnixSeconds,
 }
 
+impl Asked<'_> {
+    /// What the audit log calls the owner of slots: an account by its resource, which is what its owner knows.
+    fn resource_of(&self, owner: &Owner) -> String {
+        match owner {
+            Owner::Service(name) => format!("services/{name}"),
+            Owner::Account(name) => {
+                let account = self.snapshot.account_named(name);
+                account.map_or_else(|| format!("accounts/{name}"), |account| account.resource.to_string())
+            }
+        }
+    }
+}
+
 impl Management {
     /// Answers from the snapshot in force, and changes the store.
     #[must_use]
-    pub fn new(live: Live, store: Arc<Store>, issuer_keys: KeyRequests, now: UnixSeconds) -> Arc<Self> {
+    pub fn new(live: Live, store: Arc<Store>, issuer_keys: KeyRequests, audit: Audit, now: UnixSeconds) -> Arc<Self> {
         let started = i64::try_from(now.0).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
         Arc::new(Self {
             live,
             store,
             issuer_keys,
+            audit,
             traffic: Mutex::default(),
             ids: Mutex::default(),
             started: started.unwrap_or_default().to_string(),
@@ -165,15 +186,20 @@ impl Management {
         let plain = |refused| (refused, None);
         let caller = match found.route.access {
             Access::Anyone => None,
-            Access::From(_) => Some(self.caller(&head.headers).await.map_err(plain)?),
+            Access::From(_) => {
+                let caller = self.caller(&head.headers).await;
+                Some(caller.inspect_err(|no| self.unknown(no, found.route, decision)).map_err(plain)?)
+            }
         };
         let snapshot = self.live.load();
-        if let Some(caller) = &caller {
-            auth::covers(caller, found.route.access).map_err(|refused| {
-                let who = format!("management:{}", caller.name);
-                audit::note(audit::Act::Forbidden, &who, &head.uri.path(), &head.method, &decision);
-                plain(refused)
-            })?;
+        if let Some(caller) = &caller
+            && let Err(refused) = auth::covers(caller, found.route.access)
+        {
+            let detail = json!({ "method": head.method.as_str() });
+            let event = audited(Act::Forbidden, caller, head.uri.path().to_owned(), detail, decision);
+            // What is refused is refused, on record or not.
+            let _counted = self.audit.record(event).await;
+            return Err(plain(refused));
         }
         if found.at.workspace.as_ref().is_some_and(|workspace| *workspace != snapshot.management.workspace) {
             return Err(plain(Refused::not_found("this gateway stands for another workspace")));
@@ -184,6 +210,9 @@ impl Management {
         } else {
             read(body).await.map_err(plain)?
         };
+        if head.method != Method::GET && head.method != Method::HEAD {
+            self.audit.ready().map_err(|NotRecorded| plain(not_recorded()))?;
+        }
         let asked = Asked {
             snapshot: &snapshot,
             caller: caller.as_ref(),
@@ -226,6 +255,27 @@ impl Management {
         })
     }
 
+    fn unknown(&self, refused: &Refused, route: &Route, decision: &str) {
+        self.audit.tell(|| Event {
+            act: Act::Denied,
+            who: "unknown".to_owned(),
+            resource: route.path.to_owned(),
+            rule: refused.code.to_owned(),
+            detail: json!({ "method": route.method.as_str() }),
+            decision: decision.to_owned(),
+        });
+    }
+
+    /// Records what the caller does, before it is answered.
+    ///
+    /// # Errors
+    /// 503, where what is not on record is not to be done.
+    async fn record(&self, asked: &Asked<'_>, act: Act, resource: String, detail: Value) -> Result<(), Refused> {
+        let Some(caller) = asked.caller else { return Ok(()) };
+        let recorded = self.audit.record(audited(act, caller, resource, detail, asked.decision)).await;
+        recorded.map_err(|NotRecorded| not_recorded())
+    }
+
     fn operations(&self) -> Operations<'_> {
         Operations(&self.store)
     }
@@ -263,6 +313,17 @@ impl Management {
         };
         format!("{base}/api/v1/service/{name}/score")
     }
+}
+
+fn audited(act: Act, caller: &Caller, resource: String, detail: Value, decision: &str) -> Event {
+    let (who, rule) = (format!("management:{}", caller.name), format!("role:{}", caller.role.as_str()));
+    Event { act, who, resource, rule, detail, decision: decision.to_owned() }
+}
+
+fn not_recorded() -> Refused {
+    Refused::unavailable(
+        "this has to be recorded in the audit log, which cannot be written; the gateway's log says why",
+    )
 }
 
 /// A lock whose holder panicked is still a lock.

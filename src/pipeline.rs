@@ -5,6 +5,7 @@
 //! proof of the stage before by value and returns its own, so that none can be left out.
 
 pub mod admit;
+mod audited;
 pub mod authenticate;
 pub mod authorize;
 pub mod credential;
@@ -45,7 +46,10 @@ use crate::model::name::Name;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
+use crate::model::resource::ResourceId;
 use crate::model::time::UnixSeconds;
+use crate::observe::audit::Audit;
+use crate::observe::audit::NotRecorded;
 use crate::observe::metrics::GatewayMetrics;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::record::Observer;
@@ -72,6 +76,7 @@ pub struct Gateway {
     tokens: Tokens,
     observer: Rc<Observer>,
     issuer_keys: KeyRequests,
+    audit: Audit,
     draining: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
@@ -83,6 +88,14 @@ enum Passed {
     Forward(Admitted, bool),
     /// A LimitedAccessToken.
     Issue(Issuing),
+}
+
+/// What the checks found out that a refusal needs as well.
+#[derive(Debug, Default)]
+struct Found {
+    service: Option<Arc<Service>>,
+    /// The resource that was to be used, or lent to.
+    resource: Option<ResourceId>,
 }
 
 /// Why the checks of a request have stopped.
@@ -124,6 +137,7 @@ impl Gateway {
         live: live::Reader,
         observer: Rc<Observer>,
         issuer_keys: KeyRequests,
+        audit: Audit,
         draining: Arc<AtomicBool>,
         seed: u64,
     ) -> Self {
@@ -133,6 +147,7 @@ impl Gateway {
             tokens: Tokens::default(),
             observer,
             issuer_keys,
+            audit,
             draining,
             tasks: TaskTracker::new(),
         }
@@ -144,9 +159,9 @@ impl Gateway {
         let reader = Reader::of(&head.method, &head.headers);
         let version = head.version;
         let mut record = Record::begin(&self.observer, &head, &peer.connection, Instant::now());
-        let mut service = None;
+        let mut found = Found::default();
         let mut allow = None;
-        let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut service).await {
+        let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut found).await {
             Ok(Passed::Forward(admitted, trusts_peer)) => {
                 let sent = forward::send(self, admitted, peer, trusts_peer, head, body, record).await;
                 sent.map_err(|(refusal, rest, record)| (refusal, None, rest, record))
@@ -157,7 +172,7 @@ impl Gateway {
                     if self.live.borrow_mut().load().generation == issuing.generation() {
                         return Ok(issuing);
                     }
-                    match self.check(peer, &head, &empty, record, &mut service) {
+                    match self.check(peer, &head, &empty, record, &mut found) {
                         Ok(Passed::Issue(issuing)) => Ok(issuing),
                         Ok(Passed::Forward(..)) => Err(Denied::NoService.into()),
                         Err(Halt::Refused(refusal) | Halt::KeysWanted { issuer: _, otherwise: refusal }) => {
@@ -165,8 +180,11 @@ impl Gateway {
                         }
                     }
                 };
-                let issued = issue::answer(issuing, head.uri.query(), body, record, judge_again).await;
-                issued.map_err(|(why, rest, record)| (why.refusal, why.detail, rest, record))
+                let issued = issue::answer(issuing, &self.audit, head.uri.query(), body, record, judge_again).await;
+                issued.map_err(|(why, rest, record)| {
+                    found.resource = why.resource;
+                    (why.refusal, why.detail, rest, record)
+                })
             }
             Err(refusal) => {
                 if refusal.row().status == StatusCode::METHOD_NOT_ALLOWED {
@@ -176,7 +194,12 @@ impl Gateway {
             }
         };
         let mut response = answer.unwrap_or_else(|(refusal, detail, rest, record)| {
-            let mut response = refuse(refusal, detail.as_deref(), service.as_deref(), reader, record);
+            let service = found.service.as_deref();
+            if let Some(why) = audited::concerns_credentials(refusal) {
+                let resource = found.resource.as_ref().map(ResourceId::as_str);
+                self.audit.tell(|| audited::denied(why, resource, service, &record));
+            }
+            let mut response = refuse(refusal, detail.as_deref(), service, reader, record);
             rest.announce(version, response.headers_mut());
             response
         });
@@ -197,7 +220,7 @@ impl Gateway {
         head: &Parts,
         body: &SizeHint,
         record: &mut Record,
-        found: &mut Option<Arc<Service>>,
+        found: &mut Found,
     ) -> Result<Passed, Refusal> {
         let issuer = match self.check(peer, head, body, record, found) {
             Ok(passed) => return Ok(passed),
@@ -217,7 +240,7 @@ impl Gateway {
         head: &Parts,
         body: &SizeHint,
         record: &mut Record,
-        found: &mut Option<Arc<Service>>,
+        found: &mut Found,
     ) -> Result<Passed, Halt> {
         let snapshot: Arc<Snapshot> = Arc::clone(self.live.borrow_mut().load());
         let judge =
@@ -227,7 +250,7 @@ impl Gateway {
 
         let routed = find::service(&snapshot, head)?;
         let is_issuing = issue::is_asked(&routed, head);
-        if found.replace(Arc::clone(routed.service())).is_none() {
+        if found.service.replace(Arc::clone(routed.service())).is_none() {
             record.service(&routed.service().metrics);
         }
         let known = authenticate::check(&judge, routed, head)?;
@@ -235,11 +258,19 @@ impl Gateway {
         if is_issuing {
             return Ok(Passed::Issue(issue::admit(&snapshot, known)?));
         }
-        let allowed = authorize::check(&judge, known, head)?;
+        let allowed = authorize::check(&judge, known, head).map_err(|uncovered| {
+            found.resource = uncovered.resource;
+            uncovered.why
+        })?;
         if let Some(lent) = allowed.lent() {
             record.limited_token(Arc::clone(&lent.id), lent.isv.as_str().into());
         }
-        Ok(Passed::Forward(admit::admit(&snapshot, &allowed, head, body)?, trusts_peer))
+        let admitted = admit::admit(&snapshot, &allowed, head, body)?;
+        if let Some(lent) = allowed.lent() {
+            let event = audited::used(lent, &snapshot.features, allowed.routed().service(), record);
+            self.audit.note(event).map_err(|NotRecorded| Failed::AuditUnavailable)?;
+        }
+        Ok(Passed::Forward(admitted, trusts_peer))
     }
 
     /// What is due now and then: the access log is written out, idle connections are closed.

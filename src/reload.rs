@@ -3,6 +3,7 @@
 //! Any error keeps the snapshot that runs. The listeners of a change are opened between [`Reloader::prepare`] and
 //! [`Reloader::publish`], by whoever owns them, so that a port in use gives the change up as well.
 
+pub mod audited;
 pub mod fetch;
 pub mod issuers;
 pub mod management_key;
@@ -58,7 +59,9 @@ pub enum Cause {
 }
 
 impl Cause {
-    const fn trigger(self) -> ReloadTrigger {
+    /// The word for it in metrics and the audit log.
+    #[must_use]
+    pub const fn trigger(self) -> ReloadTrigger {
         match self {
             Self::Start => ReloadTrigger::Start,
             Self::FileChanged => ReloadTrigger::File,
@@ -119,7 +122,9 @@ fn lines(problems: &[String]) -> String {
 }
 
 impl ReloadError {
-    const fn stage(&self) -> ReloadStage {
+    /// The stage that failed.
+    #[must_use]
+    pub const fn stage(&self) -> ReloadStage {
         match self {
             Self::Unreadable(_) => ReloadStage::Read,
             Self::NotText(_) => ReloadStage::Parse,

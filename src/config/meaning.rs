@@ -96,6 +96,8 @@ impl Reader {
             .filter(|_| !broken_before.contains(&features_at));
         let listeners = self.listeners(&file.listeners, &root.field("listeners"));
         let store = self.store(&file.store.clone().unwrap_or_default(), &root.field("store"));
+        let beside = store.as_ref().ok().map(|store| store.directory.clone());
+        let audit = self.audit(file.audit.as_ref(), beside, &root.field("audit"));
         let workspace = self.workspace(file.workspace.as_deref(), &root.field("workspace"));
         let public_url = self.public_url(file.public_url.as_deref(), &root.field("public_url"));
         let keys_at = root.field("management_keys");
@@ -124,6 +126,7 @@ impl Reader {
             features: self.features.clone().ok_or(Noted)?,
             trusted_proxies: trusted_proxies?,
             access_log: process::access_log(file.access_log.as_ref()),
+            audit: audit?,
             shutdown: shutdown?,
             reload: reload?,
             tokens: tokens?,

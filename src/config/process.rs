@@ -55,6 +55,35 @@ pub enum AccessLog {
     },
 }
 
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audit {
+    /// What operators do is in the process log only.
+    Off,
+    /// One JSON line an event, in files of its own.
+    On(AuditLog),
+}
+
+/// Where the audit log is and what happens when it cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditLog {
+    /// Directory of its files and of its key. Default: the store's.
+    pub directory: PathBuf,
+    /// What happens when an event cannot be written. Default [`OnAuditFailure::Block`].
+    pub on_failure: OnAuditFailure,
+    /// Size at which a file is closed and the next begun. Default 64 MiB.
+    pub max_file_bytes: u64,
+}
+
+/// What happens when an event cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnAuditFailure {
+    /// What is not on record is not done.
+    Block,
+    /// It is done, and counted as missing.
+    Count,
+}
+
 /// How SIGTERM is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {

@@ -25,7 +25,8 @@ pub use issuers::{Algorithm, Issuer, IssuerKeys};
 pub use listeners::{HealthListener, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role, Roles};
 pub use process::{
-    AccessLog, AccessLogOptions, Etcd, EtcdUser, OffWord, OwnTokens, Reload, Shutdown, SigningAlgorithm, Store,
+    AccessLog, AccessLogOptions, Audit, AuditLog, Etcd, EtcdUser, OffWord, OnAuditFailure, OwnTokens, Reload, Shutdown,
+    SigningAlgorithm, Store,
 };
 pub use services::{
     AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
@@ -66,6 +67,8 @@ pub struct File {
     pub trusted_proxies: Option<Vec<String>>,
     /// The access log, `off` or how much of it. Default: a line for every request.
     pub access_log: Option<AccessLog>,
+    /// The audit log, `off` or where it is. Default: `audit.jsonl` in the store's directory.
+    pub audit: Option<Audit>,
     /// How the process leaves.
     pub shutdown: Option<Shutdown>,
     /// How changes of files are noticed besides SIGHUP.

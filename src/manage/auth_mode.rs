@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::config;
 use crate::config::Auth;
@@ -15,7 +16,7 @@ use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
 use crate::manage::v1;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 
 const BOTH: &str = "Error, cannot set both token_auth_enabled and auth_enabled.";
 const TOKEN_BESIDE_KEY: &str =
@@ -56,7 +57,8 @@ pub(super) async fn patch(manage: &Management, asked: &Asked<'_>) -> Result<Repl
     if let Some(mode) = mode(service, &wanted(asked.body)?)? {
         let set = manage.store.set_auth_mode(&service.name, mode, asked.now).await;
         let revision = set.map_err(|error| keys::refused(&error))?;
-        keys::note(audit::Act::ChangeAuthMode, asked, &mode.as_str());
+        let resource = format!("services/{}", asked.name.unwrap_or_default());
+        manage.record(asked, Act::ChangeAuthMode, resource, json!({ "mode": mode.as_str() })).await?;
         manage.in_force(revision).await?;
     }
     let snapshot = manage.live.load();

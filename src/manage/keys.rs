@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::config::Auth;
 use crate::config::KeyAuth;
@@ -16,7 +17,7 @@ use crate::manage::reply::Refused;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 use crate::snapshot::Snapshot;
 use crate::snapshot::service::Service;
 use crate::store::change::ChangeError;
@@ -49,7 +50,7 @@ pub(super) fn service<'s>(snapshot: &'s Snapshot, asked: &Asked<'_>) -> Result<&
 pub(super) async fn list(manage: &Management, asked: &Asked<'_>) -> Result<Keys, Refused> {
     let owner = owner_of_slots(service(asked.snapshot, asked)?)?;
     let keys = manage.store.list(&owner).await.map_err(|error| refused(&error))?;
-    note(audit::Act::ListKeys, asked, &"both");
+    manage.record(asked, Act::ListKeys, asked.resource_of(&owner), json!({ "slots": "both" })).await?;
     Ok(keys)
 }
 
@@ -70,7 +71,7 @@ pub(super) async fn regenerate(manage: &Management, asked: &Asked<'_>) -> Result
     let owner = owner_of_slots(service(asked.snapshot, asked)?)?;
     let (slot, how) = wanted(asked.body)?;
     let revision = manage.store.regenerate(&owner, slot, &how, asked.now).await.map_err(|error| refused(&error))?;
-    note(audit::Act::RegenerateKey, asked, &slot);
+    manage.record(asked, Act::RegenerateKey, asked.resource_of(&owner), json!({ "slot": slot.as_str() })).await?;
     manage.in_force(revision).await
 }
 
@@ -93,7 +94,7 @@ fn wanted(body: &[u8]) -> Result<(Slot, Regeneration), Refused> {
 ///
 /// # Errors
 /// 404, 400 for a service without tokens, 409 for one that takes those of other issuers only, 503.
-pub(super) fn token(asked: &Asked<'_>) -> Result<Granted, Refused> {
+pub(super) async fn token(manage: &Management, asked: &Asked<'_>) -> Result<Granted, Refused> {
     let service = service(asked.snapshot, asked)?;
     let TokenAuth { issuers, audiences, .. } = match &service.settings.auth {
         Auth::Token(token) => token,
@@ -109,16 +110,10 @@ pub(super) fn token(asked: &Asked<'_>) -> Result<Granted, Refused> {
     let subject = asked.caller.map_or("", |caller| caller.name.as_str());
     let issued = issue_service_token(signer, &own.issuer, audience, subject, own.lifetime, asked.now)
         .map_err(|_failed| Refused::unavailable("a token could not be signed"))?;
-    note(audit::Act::IssueToken, asked, &format_args!("jti={} exp={}", issued.id, issued.expires.0));
+    let detail = json!({ "jti": issued.id, "expires": issued.expires });
+    manage.record(asked, Act::IssueToken, format!("services/{}", service.settings.name), detail).await?;
     let refresh_after = issued.issued.plus(own.refresh_after.as_secs());
     Ok(Granted { jwt: issued.jwt, refresh_after, expires: issued.expires })
-}
-
-/// Writes an audit event about the service that a call names.
-pub(super) fn note(act: audit::Act, asked: &Asked<'_>, detail: &dyn std::fmt::Display) {
-    let who = asked.caller.map_or("", |caller| caller.name.as_str());
-    let resource = asked.name.unwrap_or_default();
-    audit::note(act, &format_args!("management:{who}"), &format_args!("services/{resource}"), detail, &asked.decision);
 }
 
 /// Whose record in the store holds the keys of a service.

@@ -9,8 +9,6 @@ mod signing_keys;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
-
 use serde::Deserialize;
 use serde::Deserializer;
 
@@ -20,7 +18,6 @@ use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
 use crate::manage::routes::Native;
-use crate::observe::audit;
 use crate::store::engine::Unavailable;
 
 /// The description, for people and for what makes clients of it.
@@ -37,7 +34,7 @@ pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>)
         Native::Keys(kind) => keys::of_one(manage, kind, asked).await,
         Native::ListKeys(kind) => keys::list(manage, kind, asked).await,
         Native::RegenerateKey(kind) => keys::regenerate(manage, kind, asked).await,
-        Native::Token => keys::token(asked),
+        Native::Token => keys::token(manage, asked).await,
         Native::Accounts => Ok(accounts::list(asked)),
         Native::CreateAccount => accounts::create(manage, asked).await,
         Native::Account => accounts::show(asked),
@@ -68,9 +65,4 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 fn unreachable_store(why: &Unavailable) -> Refused {
     tracing::error!(error = %why, "the store could not show what an operator asked for");
     Refused::unavailable("the store cannot do that at the moment")
-}
-
-fn note(act: audit::Act, asked: &Asked<'_>, resource: &dyn Display, detail: &dyn Display) {
-    let who = asked.caller.map_or("", |caller| caller.name.as_str());
-    audit::note(act, &format_args!("management:{who}"), resource, detail, &asked.decision);
 }

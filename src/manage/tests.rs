@@ -29,6 +29,7 @@ use crate::config::SigningAlgorithm;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::time::UnixSeconds;
+use crate::observe::audit::Audit;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::issuer_keys::Standing;
 use crate::snapshot::Snapshot;
@@ -130,7 +131,7 @@ impl Plane {
         // Nobody fetches: an issuer whose keys are wanted is one that cannot be reached.
         let requests = KeyRequests::new(tokio::sync::mpsc::channel(1).0, Standing::default());
         let started = UnixSeconds(1_800_000_000);
-        let manage = Management::new(stage.live.clone(), Arc::clone(&stage.store), requests, started);
+        let manage = Management::new(stage.live.clone(), Arc::clone(&stage.store), requests, Audit::off(), started);
         Self { manage, live: stage.live.clone(), follower: None, _stage: Some(stage) }
     }
 

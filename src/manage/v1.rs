@@ -48,7 +48,7 @@ pub(super) async fn answer(manage: &Management, call: V1, asked: &Asked<'_>) -> 
             accepted(manage, asked)
         }
         V1::Token => {
-            let granted = keys::token(asked)?;
+            let granted = keys::token(manage, asked).await?;
             let document = json!({
                 "accessToken": granted.jwt.expose(),
                 "tokenType": "Bearer",

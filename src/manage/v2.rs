@@ -40,7 +40,7 @@ pub(super) async fn answer(manage: &Management, call: V2, asked: &Asked<'_>) -> 
             Ok(reply::empty(StatusCode::OK))
         }
         V2::Token => {
-            let granted = keys::token(asked)?;
+            let granted = keys::token(manage, asked).await?;
             let document = json!({
                 "accessToken": granted.jwt.expose(),
                 "tokenType": "Bearer",

@@ -177,6 +177,8 @@ refusals! {
         ServiceQuarantined => "service_quarantined", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The service is not ready: a secret, certificate or issuer of it could not be loaded.";
         /// A token cannot be judged because its issuer's keys cannot be had at the moment.
         IssuerUnavailable => "issuer_unavailable", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The token cannot be judged now: its issuer's keys cannot be fetched.";
+        /// What is not on record is not done, and the audit log cannot be written.
+        AuditUnavailable => "audit_unavailable", SERVICE_UNAVAILABLE, Unavailable, Exactly, "This call has to be recorded, and cannot be at the moment.";
         /// The gateway broke; its log says how.
         Internal => "internal", INTERNAL_SERVER_ERROR, Internal, Exactly, "The gateway could not answer this request.";
     }
@@ -195,7 +197,7 @@ impl Failed {
             Self::UpstreamTimeout | Self::TotalTimeout => "http_response_timeout",
             Self::NoEndpoint => "destination_unavailable",
             Self::ServiceQuarantined | Self::IssuerUnavailable => "proxy_configuration_error",
-            Self::Internal => "proxy_internal_error",
+            Self::AuditUnavailable | Self::Internal => "proxy_internal_error",
         }
     }
 }

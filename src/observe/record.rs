@@ -201,7 +201,7 @@ impl Record {
 
     fn count_use(&self, principal: &Principal, key: Option<UsedKey<'_>>, now: UnixSeconds) {
         if let Some(UsedKey { usage, .. }) = key {
-            usage.mark(self.client.or(self.peer.address.map(|address| address.ip())), now);
+            usage.mark(self.source(), now);
         }
         let Some(in_flight) = &self.service else { return };
         in_flight.service().allowed(principal.scheme());
@@ -209,6 +209,18 @@ impl Record {
             in_flight.service().key_used(*slot);
             in_flight.service().key_seen(*slot, age, now);
         }
+    }
+
+    /// Who called, as the logs name them; `unknown` until it is proven.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.principal.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    }
+
+    /// The client's address, as far as it is known.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.client.or_else(|| self.peer.address.map(|peer| peer.ip()))
     }
 
     /// The LimitedAccessToken that was accepted: its `jti`, and the vendor who issued it.

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::model::feature::FeatureSet;
 use crate::model::refusal::Denied;
-use crate::pipeline::Halt;
+use crate::model::resource::ResourceId;
 use crate::pipeline::Judge;
 use crate::pipeline::authenticate::Authenticated;
 use crate::pipeline::authenticate::Caller;
@@ -46,28 +46,48 @@ impl<'s> Authorized<'s> {
     }
 }
 
+/// A call that the caller may not make.
+#[derive(Debug)]
+pub struct Uncovered {
+    /// The row.
+    pub why: Denied,
+    /// The caller's resource.
+    pub resource: Option<ResourceId>,
+}
+
 /// Checks the features that a call needs. A call that no rule gates does not look at LimitedAccessTokens.
 ///
 /// # Errors
 /// [`Denied::FeatureNotGranted`] when the grant does not cover the call, or the row that says what is wrong
 /// with the LimitedAccessToken that was to cover it.
-pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> Result<Authorized<'s>, Halt> {
+pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> Result<Authorized<'s>, Uncovered> {
     let (routed, caller) = known.into_parts();
-    let own = approvals(judge.snapshot, &caller);
+    match grant(judge, &routed, &caller, head) {
+        Ok((grant, lent)) => Ok(Authorized { routed, caller, grant, lent }),
+        Err(why) => Err(Uncovered { why, resource: caller.resource().cloned() }),
+    }
+}
+
+fn grant(
+    judge: &Judge<'_>,
+    routed: &Routed<'_>,
+    caller: &Caller<'_>,
+    head: &Parts,
+) -> Result<(FeatureSet, Option<Arc<LimitedToken>>), Denied> {
+    let own = approvals(judge.snapshot, caller);
     let needed = routed.service().features.needs(&head.method, routed.path(), head.uri.query());
-    let (grant, lent) = match needed.unmet(own) {
-        None => (own, None),
+    match needed.unmet(own) {
+        None => Ok((own, None)),
         Some(_) => {
             let token = credential::limited_access_token(&head.headers)?.ok_or(Denied::FeatureNotGranted)?;
             let token = judge.limited_token(&judge.snapshot.limited, token)?;
-            let grant = own.union(covered(judge, &caller, &token)?);
+            let grant = own.union(covered(judge, caller, &token)?);
             if needed.unmet(grant).is_some() {
-                return Err(Denied::FeatureNotGranted.into());
+                return Err(Denied::FeatureNotGranted);
             }
-            (grant, Some(token))
+            Ok((grant, Some(token)))
         }
-    };
-    Ok(Authorized { routed, caller, grant, lent })
+    }
 }
 
 /// What a LimitedAccessToken lends to this caller: nothing to another resource's, and never more than its ISV

@@ -13,13 +13,18 @@ use http::header;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde_json::json;
 
 use crate::model::name::Name;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
+use crate::model::resource::ResourceId;
 use crate::model::time::UnixSeconds;
-use crate::observe::audit;
+use crate::observe::audit::Act;
+use crate::observe::audit::Audit;
+use crate::observe::audit::Event;
+use crate::observe::audit::NotRecorded;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::REQUEST_ID;
 use crate::observe::record::Record;
@@ -62,23 +67,25 @@ impl Issuing {
 pub(super) struct Unissued {
     pub(super) refusal: Refusal,
     pub(super) detail: Option<String>,
+    /// Whose resource the token would have been for, where that is known.
+    pub(super) resource: Option<ResourceId>,
 }
 
 impl From<Refusal> for Unissued {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, detail: None }
+        Self { refusal, detail: None, resource: None }
     }
 }
 
 impl From<Denied> for Unissued {
     fn from(why: Denied) -> Self {
-        Self { refusal: why.into(), detail: None }
+        Self { refusal: why.into(), detail: None, resource: None }
     }
 }
 
 impl From<Failed> for Unissued {
     fn from(failed: Failed) -> Self {
-        Self { refusal: failed.into(), detail: None }
+        Self { refusal: failed.into(), detail: None, resource: None }
     }
 }
 
@@ -115,6 +122,7 @@ pub(super) fn admit(snapshot: &Arc<Snapshot>, known: Authenticated<'_>) -> Resul
 /// may still issue, by the snapshot in force once the body is there.
 pub(super) async fn answer(
     issuing: Issuing,
+    audit: &Audit,
     query: Option<&str>,
     body: Incoming,
     mut record: Record,
@@ -128,9 +136,15 @@ pub(super) async fn answer(
         Ok(issuing) => issuing,
         Err(refusal) => return Err((refusal.into(), Rest::Nothing, record)),
     };
-    match issue(&issuing.snapshot, &issuing.vendor, query, &body, &record.decision_id(), UnixSeconds::now()) {
-        Ok(issued) => Ok(respond(&issued, record)),
-        Err(why) => Err((why, Rest::Nothing, record)),
+    let decision = record.decision_id();
+    let (issued, event) = match issue(&issuing.snapshot, &issuing.vendor, query, &body, &decision, UnixSeconds::now()) {
+        Ok(issued) => issued,
+        Err(why) => return Err((why, Rest::Nothing, record)),
+    };
+    // A token that is not on record is one that nobody gets.
+    match audit.record(event).await {
+        Ok(()) => Ok(respond(&issued, record)),
+        Err(NotRecorded) => Err((Failed::AuditUnavailable.into(), Rest::Nothing, record)),
     }
 }
 
@@ -149,7 +163,7 @@ async fn read(body: Incoming, idle: Duration, record: &mut Record) -> Result<Byt
 }
 
 fn bad_argument(detail: &str) -> Unissued {
-    Unissued { refusal: Denied::IssueArgument.into(), detail: Some(detail.to_owned()) }
+    Unissued { refusal: Denied::IssueArgument.into(), detail: Some(detail.to_owned()), resource: None }
 }
 
 fn issue(
@@ -159,12 +173,13 @@ fn issue(
     body: &[u8],
     decision: &dyn std::fmt::Display,
     now: UnixSeconds,
-) -> Result<Issued, Unissued> {
+) -> Result<(Issued, Event), Unissued> {
     let request = IssueRequest::parse(query, body, &snapshot.features).map_err(|why| bad_argument(&why.to_string()))?;
     let target = snapshot.account_of(&request.target).ok_or_else(|| bad_argument(UNKNOWN_TARGET))?;
     let vendor = snapshot.account_named(vendor).ok_or(Denied::IssueNotAllowed)?;
     if !request.flags.without(vendor.may_issue).is_empty() {
-        return Err(Denied::IssueNotAllowed.into());
+        let refusal = Denied::IssueNotAllowed.into();
+        return Err(Unissued { refusal, detail: None, resource: Some(target.resource.clone()) });
     }
     let loan = Loan {
         isv: &vendor.name,
@@ -177,10 +192,15 @@ fn issue(
     let issued = issue_limited_token(snapshot.own_keys.newest(), issuer, &loan, &snapshot.features, now)
         .map_err(|_failed| Failed::Internal)?;
     let flags: Vec<&str> = snapshot.features.names_of(request.flags).collect();
-    let detail = format!("jti={} flags={} exp={}", issued.id, flags.join(","), issued.expires.0);
-    let who = format!("account:{}", vendor.name);
-    audit::note(audit::Act::IssueLimitedAccessToken, &who, &target.resource, &detail, decision);
-    Ok(issued)
+    let event = Event {
+        act: Act::IssueLimitedAccessToken,
+        who: format!("account:{}", vendor.name),
+        resource: target.resource.as_str().to_owned(),
+        rule: format!("accounts.{}.may_issue", vendor.name),
+        detail: json!({ "jti": issued.id, "flags": flags, "expires": issued.expires }),
+        decision: decision.to_string(),
+    };
+    Ok((issued, event))
 }
 
 fn respond(issued: &Issued, mut record: Record) -> Response<AnswerBody> {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
+use crate::config;
 use crate::config::Address;
 use crate::config::Config;
 use crate::health::Health;
@@ -23,7 +24,11 @@ use crate::manage::Traffic;
 use crate::model::time::UnixSeconds;
 use crate::observe::access_log::AccessLogWriter;
 use crate::observe::access_log::LastLines;
+use crate::observe::audit::Audit;
+use crate::observe::audit::AuditError;
+use crate::observe::audit::AuditWriter;
 use crate::observe::metrics::Metrics;
+use crate::observe::metrics::ReloadStage;
 use crate::observe::record::Observer;
 use crate::pipeline::Gateway;
 use crate::pipeline::issuer_keys::KeyRequests;
@@ -33,6 +38,7 @@ use crate::pipeline::since_epoch;
 use crate::reload::Cause;
 use crate::reload::ReloadError;
 use crate::reload::Reloader;
+use crate::reload::audited;
 use crate::reload::issuers::Issuers;
 use crate::reload::issuers::NewKeys;
 use crate::reload::read::watched_files;
@@ -68,6 +74,9 @@ pub enum StartError {
     /// The store.
     #[error("the store could not be opened")]
     Store(#[from] OpenError),
+    /// The audit log, where what is not on record is not to be done.
+    #[error("the audit log could not be opened")]
+    Audit(#[from] AuditError),
     /// The store was opened and could not be read.
     #[error("the store could not be read")]
     StoreUnread(#[source] Unavailable),
@@ -96,6 +105,9 @@ pub struct Process {
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
     access_log: AccessLogWriter,
+    audit: Audit,
+    /// `None` where no audit log is kept.
+    audit_writer: Option<AuditWriter>,
     path: PathBuf,
 }
 
@@ -144,6 +156,7 @@ impl Process {
         let metrics = Arc::new(Metrics::new());
         crate::observe::logs::count_panics(Arc::clone(&metrics));
         let store = Arc::new(Store::open(&config.store).await?);
+        let (audit, audit_writer) = open_audit(&config.audit, &metrics)?;
         let signing = store.ensure_signing_key(config.tokens.algorithm, UnixSeconds::now());
         signing.await.map_err(StartError::SigningKey)?;
         let state = store.read().await.map_err(StartError::StoreUnread)?;
@@ -162,16 +175,16 @@ impl Process {
         let worker = |index: usize| {
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
-            let (draining, which) = (Arc::clone(&draining), config.access_log);
+            let (audit, draining, which) = (audit.clone(), Arc::clone(&draining), config.access_log);
             move || {
                 let observer = Observer::new(metrics, log, which, Instant::now(), since_epoch());
-                Gateway::new(reader, observer, requests, draining, seed(index))
+                Gateway::new(reader, observer, requests, audit, draining, seed(index))
             }
         };
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
         let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
         let requests = KeyRequests::new(key_request, Arc::clone(&standing));
-        let management = Management::new(live.clone(), Arc::clone(&store), requests, UnixSeconds::now());
+        let management = Management::new(live.clone(), Arc::clone(&store), requests, audit.clone(), UnixSeconds::now());
         let store_feed = StoreFeed::start(Arc::clone(&store), store_watch, Arc::clone(&metrics));
         let mut process = Self {
             planes: Planes::new(live.clone(), health.clone(), management),
@@ -185,10 +198,13 @@ impl Process {
             metrics,
             draining,
             access_log: log,
+            audit,
+            audit_writer,
             path,
         };
         let prepared = process.prepare(&config)?;
         process.adopt(prepared, &config);
+        process.audit.tell(|| audited::published(Cause::Start, process.snapshot().generation));
         health.started();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = worker_count(&config), "the gateway has started");
         Ok(process)
@@ -240,6 +256,9 @@ impl Process {
         drop(self.planes);
         if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
             tracing::warn!("the last lines of the access log could not be written");
+        }
+        if let Some(writer) = self.audit_writer {
+            writer.finish(Duration::from_secs(2));
         }
         tracing::info!("the gateway has stopped");
     }
@@ -300,6 +319,7 @@ impl Process {
             Ok(None) => return,
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
+                self.audit.tell(|| audited::failed(cause, error.stage()));
                 return tracing::error!(%error, source, ?cause, "the change was refused; what runs goes on");
             }
         };
@@ -308,8 +328,11 @@ impl Process {
             Ok(prepared) => {
                 self.reloader.publish(candidate);
                 self.adopt(prepared, &config);
+                // Never held up by the audit log: it may have taken a key away.
+                self.audit.tell(|| audited::published(cause, self.snapshot().generation));
             }
             Err(error) => {
+                self.audit.tell(|| audited::failed(cause, ReloadStage::Listen));
                 self.reloader.give_up(&candidate);
                 tracing::error!(%error, ?cause, "the change was refused; what runs goes on");
             }
@@ -381,6 +404,15 @@ async fn heard(signal: &mut Option<Signal>) -> Option<()> {
     match signal {
         Some(signal) => signal.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+fn open_audit(config: &config::Audit, metrics: &Arc<Metrics>) -> Result<(Audit, Option<AuditWriter>), AuditError> {
+    match config {
+        config::Audit::Off => Ok((Audit::off(), None)),
+        config::Audit::On(log) => {
+            AuditWriter::start(log, Arc::clone(metrics)).map(|(audit, writer)| (audit, Some(writer)))
+        }
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by a panic, in its helpers as well"
 )]
 
+mod audit;
 mod bad_input;
 mod changes;
 mod command_line;

@@ -16,6 +16,7 @@ use crate::support::client::Answer;
 /// Rows that nothing outside can provoke, and why not.
 const BEYOND_REACH: &[(Refusal, &str)] = &[
     (Refusal::Failed(Failed::NoEndpoint), "a configuration with an upstream that has no endpoint is refused"),
+    (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
     (Refusal::Failed(Failed::Internal), "provoking it would take a bug"),
 ];
 

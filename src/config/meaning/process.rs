@@ -1,13 +1,18 @@
 //! The process as a whole: workspace, trusted proxies, access log, shutdown, reload, own tokens.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Noted;
 use super::Read;
 use super::Reader;
 use crate::config::AccessLog;
+use crate::config::Audit;
+use crate::config::AuditLog;
+use crate::config::OnAuditFailure;
 use crate::config::OwnTokens;
 use crate::config::Reload;
 use crate::config::Shutdown;
@@ -20,6 +25,10 @@ use crate::model::resource::ResourceId;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+const LEAST_AUDIT_FILE_BYTES: u64 = 4 << 10;
+const USUAL_AUDIT_FILE_BYTES: u64 = 64 << 20;
+const MOST_AUDIT_FILE_BYTES: u64 = 1 << 30;
 
 /// The workspace where none is configured. The subscription of all zeros is nobody's.
 const USUAL_WORKSPACE: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/scoregate\
@@ -65,6 +74,32 @@ impl Reader {
                 None => reader.refuse(at, "want a network such as 10.0.0.0/8, or an address"),
             }
         })
+    }
+
+    /// `beside` is the store's directory.
+    pub(super) fn audit(&mut self, written: Option<&raw::Audit>, beside: Option<PathBuf>, at: &Place) -> Read<Audit> {
+        let written = match written {
+            Some(raw::Audit::Off(raw::OffWord::Off)) => return Ok(Audit::Off),
+            Some(raw::Audit::On(written)) => written.clone(),
+            None => raw::AuditLog::default(),
+        };
+        let directory = match &written.directory {
+            Some(directory) => self.path(directory, &at.field("directory")),
+            None => beside.ok_or(Noted),
+        };
+        let on_failure = match written.on_failure {
+            None | Some(raw::OnAuditFailure::Block) => OnAuditFailure::Block,
+            Some(raw::OnAuditFailure::Count) => OnAuditFailure::Count,
+        };
+        let size_at = at.field("max_file");
+        let max_file_bytes = match written.max_file.as_deref().map(|text| self.keep(&size_at, units::size(text))) {
+            None => USUAL_AUDIT_FILE_BYTES,
+            Some(size) => size?,
+        };
+        if !(LEAST_AUDIT_FILE_BYTES..=MOST_AUDIT_FILE_BYTES).contains(&max_file_bytes) {
+            return self.refuse(&size_at, "want a size from 4KiB to 1GiB");
+        }
+        Ok(Audit::On(AuditLog { directory: directory?, on_failure, max_file_bytes }))
     }
 
     pub(super) fn shutdown(&mut self, written: &raw::Shutdown, at: &Place) -> Read<Shutdown> {

@@ -74,6 +74,38 @@ pub struct AccessLogOptions {
     pub sample: Option<f64>,
 }
 
+/// The audit log: `off`, or where it is and what happens when it cannot be written. Read when the gateway starts.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Audit {
+    /// No audit log; what operators do is in the process log only.
+    Off(OffWord),
+    /// One JSON line an event.
+    On(AuditLog),
+}
+
+/// Where the audit log is and what happens when it cannot be written.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditLog {
+    /// Directory of its files and of its key, of this gateway alone. Default: the store's directory.
+    pub directory: Option<String>,
+    /// What happens when an event cannot be written. Default: `block`.
+    pub on_failure: Option<OnAuditFailure>,
+    /// Size at which a file is closed and the next begun, `4KiB` to `1GiB`. Files are never removed. Default: `64MiB`.
+    pub max_file: Option<String>,
+}
+
+/// What happens when an event cannot be written to the audit log.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAuditFailure {
+    /// What is not on record is not done: 503.
+    Block,
+    /// It is done, and counted as missing.
+    Count,
+}
+
 /// How SIGTERM is answered.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

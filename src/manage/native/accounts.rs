@@ -18,11 +18,12 @@ use crate::model::feature::FeatureNames;
 use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 use crate::snapshot::Snapshot;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::AccountOrigin;
 use crate::store::change::ChangeError;
+use crate::store::record_key::Owner;
 use crate::store::records::AccountRecord;
 
 /// Shows every account.
@@ -80,7 +81,8 @@ pub(super) async fn create(manage: &Management, asked: &Asked<'_>) -> Result<Rep
         Err(ChangeError::Exists { .. }) => return Err(taken()),
         Err(error) => return Err(keys::refused(&error)),
     };
-    native::note(audit::Act::CreateAccount, asked, &format_args!("accounts/{name}"), &record.resource);
+    let detail = json!({ "account": name, "approvals": record.approvals, "may_issue": record.may_issue });
+    manage.record(asked, Act::CreateAccount, record.resource.to_string(), detail).await?;
     manage.in_force(revision).await?;
     let snapshot = manage.live.load();
     let Some(account) = snapshot.account_named(&name) else {
@@ -120,10 +122,8 @@ pub(super) async fn change(manage: &Management, asked: &Asked<'_>) -> Result<Rep
     let name = &account.name;
     let changed = manage.store.set_features(name, approvals.as_deref(), may_issue.as_deref()).await;
     let revision = changed.map_err(|error| refused(&error))?;
-    let told = |flags: Option<Vec<String>>| flags.map_or_else(|| "unchanged".to_owned(), |flags| flags.join(","));
-    let (approvals, may_issue) = (told(approvals), told(may_issue));
-    let detail = format_args!("approvals={approvals} may_issue={may_issue}");
-    native::note(audit::Act::ChangeAccount, asked, &format_args!("accounts/{name}"), &detail);
+    let detail = json!({ "account": name, "approvals": approvals, "may_issue": may_issue });
+    manage.record(asked, Act::ChangeAccount, account.resource.to_string(), detail).await?;
     manage.in_force(revision).await?;
     let snapshot = manage.live.load();
     Ok(reply::json(StatusCode::OK, &body(&snapshot, named(&snapshot, asked)?)))
@@ -140,7 +140,8 @@ pub(super) async fn remove(manage: &Management, asked: &Asked<'_>) -> Result<Rep
         Some(AccountOrigin::Store { .. }) | None => {}
     }
     let revision = manage.store.remove_account(&name).await.map_err(|error| refused(&error))?;
-    native::note(audit::Act::RemoveAccount, asked, &format_args!("accounts/{name}"), &"");
+    let detail = json!({ "account": name });
+    manage.record(asked, Act::RemoveAccount, asked.resource_of(&Owner::Account(name)), detail).await?;
     manage.in_force(revision).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }

@@ -21,7 +21,7 @@ use crate::manage::routes::Kind;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 use crate::observe::usage::KeyAge;
 use crate::observe::usage::KeyUsage;
 use crate::snapshot::Snapshot;
@@ -88,7 +88,8 @@ pub(super) async fn list(manage: &Management, kind: Kind, asked: &Asked<'_>) -> 
     let Holder { owner, slots, .. } = holder(kind, asked)?;
     let owner = keys::in_store(owner, slots)?;
     let keys = manage.store.list(&owner).await.map_err(|error| keys::refused(&error))?;
-    native::note(audit::Act::ListKeys, asked, &path(&owner), &"both");
+    let detail = json!({ "owner": path(&owner), "slots": "both" });
+    manage.record(asked, Act::ListKeys, asked.resource_of(&owner), detail).await?;
     let document = json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() });
     Ok(reply::json(StatusCode::OK, &document))
 }
@@ -119,7 +120,8 @@ pub(super) async fn regenerate(manage: &Management, kind: Kind, asked: &Asked<'_
     let how = Regeneration { value: value.map(Secret::new), grace: grace_seconds.map(Duration::from_secs), expires };
     let revision =
         manage.store.regenerate(&owner, slot, &how, asked.now).await.map_err(|error| keys::refused(&error))?;
-    native::note(audit::Act::RegenerateKey, asked, &path(&owner), &slot);
+    let detail = json!({ "owner": path(&owner), "slot": slot });
+    manage.record(asked, Act::RegenerateKey, asked.resource_of(&owner), detail).await?;
     manage.in_force(revision).await?;
     let keys = manage.store.list(&owner).await.map_err(|error| keys::refused(&error))?;
     let times = manage.store.times(&owner).await.map_err(|error| keys::refused(&error))?;
@@ -155,8 +157,8 @@ fn wanted(asked: &Asked<'_>) -> Result<Wanted, Refused> {
 ///
 /// # Errors
 /// 404, 400 for a service without tokens, 409 for one that takes those of other issuers only, 503.
-pub(super) fn token(asked: &Asked<'_>) -> Result<Reply, Refused> {
-    let granted = keys::token(asked)?;
+pub(super) async fn token(manage: &Management, asked: &Asked<'_>) -> Result<Reply, Refused> {
+    let granted = keys::token(manage, asked).await?;
     let document = json!({
         "accessToken": granted.jwt.expose(),
         "tokenType": "Bearer",

@@ -17,9 +17,10 @@ use crate::manage::reply::Reply;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
 use crate::model::time::UnixSeconds;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 use crate::snapshot::management;
 use crate::store::record_key;
+use crate::store::record_key::Owner;
 use crate::store::records::RevocationRecord;
 use crate::store::records::Revoked;
 
@@ -103,10 +104,10 @@ pub(super) async fn revoke(manage: &Management, asked: &Asked<'_>) -> Result<Rep
     let resource = match &record.revoked {
         Revoked::Jti { iss, jti } => format!("tokens/{iss}/{jti}"),
         Revoked::Resource(resource) => resource.to_string(),
-        Revoked::Isv(isv) => format!("accounts/{isv}"),
+        Revoked::Isv(isv) => asked.resource_of(&Owner::Account(isv.clone())),
     };
-    let detail = format_args!("issued_before={} why={:?}", record.issued_before.0, record.why);
-    native::note(audit::Act::Revoke, asked, &resource, &detail);
+    let detail = json!({ "issued_before": record.issued_before, "why": record.why });
+    manage.record(asked, Act::Revoke, resource, detail).await?;
     manage.in_force(revision).await?;
     Ok(reply::json(StatusCode::CREATED, &body(&record)))
 }

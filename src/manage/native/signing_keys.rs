@@ -11,7 +11,7 @@ use crate::manage::native;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
-use crate::observe::audit;
+use crate::observe::audit::Act;
 use crate::store::state::SigningKey;
 use crate::store::state::State;
 use crate::tokens::signing;
@@ -50,7 +50,8 @@ pub(super) async fn rotate(manage: &Management, asked: &Asked<'_>) -> Result<Rep
     let state = manage.store.read().await.map_err(|why| native::unreachable_store(&why))?;
     let signer = state.signer().ok_or_else(|| Refused::unavailable("the new signing key cannot be read"))?;
     let kid = published_kid(signer)?;
-    native::note(audit::Act::RotateSigningKey, asked, &format_args!("signing-keys/{kid}"), &signer.algorithm.as_str());
+    let detail = json!({ "kid": kid, "algorithm": signer.algorithm.as_str() });
+    manage.record(asked, Act::RotateSigningKey, "signing-keys".to_owned(), detail).await?;
     manage.in_force(revision).await?;
     Ok(reply::json(StatusCode::CREATED, &body(&state, signer)?))
 }

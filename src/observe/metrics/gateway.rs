@@ -43,6 +43,9 @@ pub struct GatewayMetrics {
     store_age: Gauge,
     store_answered: Mutex<Option<Instant>>,
     access_log_dropped: IntCounter,
+    audit_written: IntCounter,
+    audit_dropped: IntCounter,
+    audit_failing: IntGauge,
     panics: IntCounter,
 }
 
@@ -90,6 +93,12 @@ impl GatewayMetrics {
                 "access_log_dropped_total",
                 "Lines of the access log that were dropped because its reader was too slow or gone.",
             ),
+            audit_written: group.counter("audit_events_written_total", "Events that were written to the audit log."),
+            audit_dropped: group.counter(
+                "audit_events_dropped_total",
+                "Events that the audit log lacks because it could not be written or was too far behind.",
+            ),
+            audit_failing: group.gauge("audit_failing", "1 while the audit log cannot be written, else 0."),
             panics: group.counter("panics_total", "Panics in any thread; each is a bug."),
         }
     }
@@ -170,6 +179,22 @@ impl GatewayMetrics {
 
     pub(in crate::observe) fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped.inc_by(lines);
+    }
+
+    pub(in crate::observe) fn audit_written(&self, events: u64) {
+        self.audit_written.inc_by(events);
+    }
+
+    pub(in crate::observe) fn audit_dropped(&self, events: u64) {
+        self.audit_dropped.inc_by(events);
+    }
+
+    pub(in crate::observe) fn audit_works(&self) {
+        self.audit_failing.set(0);
+    }
+
+    pub(in crate::observe) fn audit_fails(&self) {
+        self.audit_failing.set(1);
     }
 
     pub(in crate::observe) fn panicked(&self) {

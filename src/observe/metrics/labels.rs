@@ -295,6 +295,22 @@ label! {
     }
 }
 
+impl ReloadTrigger {
+    /// The word for it, here and in the audit log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.value()
+    }
+}
+
+impl ReloadStage {
+    /// The word for it, here and in the audit log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.value()
+    }
+}
+
 impl Label for Slot {
     const NAME: &'static str = "slot";
     const ALL: &'static [Self] = &Self::ALL;

@@ -102,6 +102,6 @@ fn is_the_upstreams(failed: Failed) -> bool {
         | Failed::UpstreamTimeout
         | Failed::TotalTimeout
         | Failed::NoEndpoint => true,
-        Failed::ServiceQuarantined | Failed::IssuerUnavailable | Failed::Internal => false,
+        Failed::ServiceQuarantined | Failed::IssuerUnavailable | Failed::AuditUnavailable | Failed::Internal => false,
     }
 }

@@ -66,13 +66,15 @@ async fn what_is_issued_verifies_and_says_what_was_lent_to_whom() {
     let snapshot = stage.live.load();
     let vendor = Name::parse("vendor").unwrap();
     let body = body("/a/CLIENT", r#""Face.Identification""#);
-    let issued = issue(&snapshot, &vendor, Some("expiredTime=60"), body.as_bytes(), &"decision", NOW).unwrap();
+    let (issued, event) = issue(&snapshot, &vendor, Some("expiredTime=60"), body.as_bytes(), &"decision", NOW).unwrap();
     let token = snapshot.limited.verify(issued.jwt.expose(), NOW).unwrap();
     assert_eq!(token.target.as_str(), "/a/Client", "as the account's resource is written, not as it was asked for");
     assert_eq!(token.isv, vendor);
     assert_eq!(Some(token.flags), snapshot.features.find("Face.Identification"));
     assert_eq!(token.expires, NOW.plus(60));
     assert!(snapshot.limited.verify(issued.jwt.expose(), NOW.plus(60 * 60)).is_err());
+    assert_eq!((event.resource.as_str(), event.rule.as_str()), ("/a/Client", "accounts.vendor.may_issue"));
+    assert_eq!(event.detail["jti"], *issued.id);
 }
 
 #[test]
