@@ -1,5 +1,7 @@
 //! Tests of the etcd engine, against servers that the tests start: the contract, and losing a server.
 
+mod trust;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,6 +28,11 @@ struct Server {
     directory: TempDir,
     ports: [u16; 2],
     shell: Option<Child>,
+    /// What is spoken to clients, and what etcd is told about it.
+    scheme: &'static str,
+    options: Vec<String>,
+    /// How the tests themselves connect.
+    as_whom: Settings,
 }
 
 impl Server {
@@ -34,14 +41,24 @@ impl Server {
             Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()),
             "these tests start etcd, and it is missing: install the Debian package etcd-server"
         );
-        let mut server = Self { directory: testing::directory(), ports: free_ports(), shell: None };
+        let as_whom = Settings { endpoints: Vec::new(), prefix: String::new(), user: None, tls: None };
+        Self::start_with("http", Vec::new(), as_whom).await
+    }
+
+    async fn start_with(scheme: &'static str, options: Vec<String>, as_whom: Settings) -> Self {
+        let (directory, ports) = (testing::directory(), free_ports());
+        let mut server = Self { directory, ports, shell: None, scheme, options, as_whom };
         server.resume().await;
         server
     }
 
+    fn endpoint(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme, self.ports[0])
+    }
+
     /// Starts the server, on the data and the port that it had, and waits until it answers.
     async fn resume(&mut self) {
-        let [client, peer] = self.ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.ports[1]));
         // The shell kills etcd when its input ends, and that ends with this process, however it ends.
         let script = r#"etcd "$@" >/dev/null 2>&1 & pid=$!; read -r _; kill -9 $pid; wait"#;
         let shell = Command::new("sh")
@@ -50,6 +67,7 @@ impl Server {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
+            .args(&self.options)
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -72,13 +90,7 @@ impl Server {
     }
 
     fn settings(&self, prefix: &str) -> Settings {
-        let [port, _] = self.ports;
-        Settings {
-            endpoints: vec![format!("http://127.0.0.1:{port}")],
-            prefix: prefix.to_owned(),
-            user: None,
-            tls: None,
-        }
+        Settings { endpoints: vec![self.endpoint()], prefix: prefix.to_owned(), ..self.as_whom.clone() }
     }
 
     async fn connect(&self, prefix: &str) -> Etcd {
