@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::table::printable;
 use crate::config::SecretRef;
 use crate::model::refusal::Failed;
 use crate::model::secret::Secret;
@@ -235,7 +236,10 @@ impl Client {
             return Ok(text);
         }
         Err(match serde_json::from_str(text.expose()) {
-            Ok(Problem { error: ProblemError { code, message } }) => Unanswered::Refused { status, code, message },
+            Ok(Problem { error: ProblemError { code, message } }) => {
+                let [code, message] = [code, message].map(|text| printable(&text));
+                Unanswered::Refused { status, code, message }
+            }
             Err(_no_problem) => Unanswered::Foreign { url: self.url.clone(), status },
         })
     }

@@ -155,6 +155,7 @@ struct SlotStatus {
     created: Option<UnixSeconds>,
     expires: Option<UnixSeconds>,
     retiring_until: Option<UnixSeconds>,
+    retiring_last_seen: Option<UnixSeconds>,
     last_seen: Option<UnixSeconds>,
     #[serde(default)]
     uses: u64,
@@ -252,11 +253,12 @@ fn status(owners: &[OwnerKeys]) -> Said {
         "CALLERS",
         "EXPIRES",
         "OLD KEY UNTIL",
+        "OLD KEY SEEN",
         "KEPT IN",
     ]);
     for OwnerKeys { owner, owned_by, slots: Slots { primary, secondary } } in owners {
         for (slot, status) in [(Slot::Primary, primary), (Slot::Secondary, secondary)] {
-            let cells = status.as_ref().map_or_else(|| ["-"; 6].map(str::to_owned), |status| status.cells(now));
+            let cells = status.as_ref().map_or_else(|| ["-"; 7].map(str::to_owned), |status| status.cells(now));
             let [begin, end] = [[owner, slot.as_str()].map(str::to_owned).to_vec(), vec![owned_by.clone()]];
             table.row(begin.into_iter().chain(cells).chain(end));
         }
@@ -266,7 +268,7 @@ fn status(owners: &[OwnerKeys]) -> Said {
 }
 
 impl SlotStatus {
-    fn cells(&self, now: UnixSeconds) -> [String; 6] {
+    fn cells(&self, now: UnixSeconds) -> [String; 7] {
         [
             moment_or("-", self.created, now),
             moment_or("never", self.last_seen, now),
@@ -274,6 +276,7 @@ impl SlotStatus {
             self.callers.to_string(),
             moment_or("never", self.expires, now),
             moment_or("-", self.retiring_until, now),
+            moment_or(if self.retiring_until.is_some() { "never" } else { "-" }, self.retiring_last_seen, now),
         ]
     }
 }

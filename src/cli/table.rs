@@ -15,10 +15,9 @@ impl Table {
         Self(vec![header.iter().map(|&name| name.to_owned()).collect()])
     }
 
-    /// Adds a row. Control characters are shown as one sign: somebody else's words must not steer this terminal.
+    /// Adds a row.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let shown = |cell: String| cell.replace(char::is_control, "\u{fffd}");
-        self.0.push(cells.into_iter().map(shown).collect());
+        self.0.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     /// The table, a line a row.
@@ -34,6 +33,11 @@ impl Table {
         };
         self.0.iter().map(line).collect()
     }
+}
+
+/// A text in which each control character is one sign: somebody else's words must not steer this terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// A moment in UTC, and how far away it is: `2026-11-25T12:40:00Z (3 min ago)`.

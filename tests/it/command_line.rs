@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::protocols::authority::Authority;
 use crate::support::client;
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::PROGRAM;
 use crate::support::gateway::Ran;
@@ -129,6 +130,7 @@ fn rows(table: &str) -> Vec<Vec<&str>> {
 #[test]
 fn status_shows_both_slots_of_everything_and_no_key() {
     let stage = Stage::start();
+    assert_eq!(stage.call("/iris", &stage.key("iris", "primary")), 200);
     let table = stage.told(&["keys", "status"]);
     let rows = rows(&table);
     assert_eq!(rows[0][..4], ["OWNER", "SLOT", "CREATED", "LAST SEEN"], "{table}");
@@ -144,6 +146,11 @@ fn status_shows_both_slots_of_everything_and_no_key() {
     }
     let secondary = rows.iter().find(|row| row[..2] == ["services/iris", "secondary"]).unwrap();
     assert_eq!(secondary[3], "never", "{table}");
+    eventually("the use of the primary slot is seen", || {
+        let document = stage.document(&["keys", "status", "iris"]);
+        let primary = &document["slots"]["primary"];
+        (primary["uses"] == 1 && primary["callers"] == 1 && primary["lastSeen"].is_u64()).then_some(())
+    });
     let all = stage.document(&["keys", "status"]);
     assert!(all["value"].as_array().unwrap().iter().any(|one| one["owner"] == "services/iris"), "{all}");
     for slot in ["primary", "secondary"] {
@@ -179,15 +186,21 @@ fn regenerate_prints_the_new_key_alone_and_leaves_the_other_slot() {
 }
 
 #[test]
-fn require_idle_refuses_a_slot_that_was_not_watched_for_so_long() {
+fn require_idle_refuses_while_the_slot_is_in_use() {
     let stage = Stage::start();
     let key = stage.key("iris", "primary");
     let regenerate =
         |idle| stage.run_as("operator", &["keys", "regenerate", "iris", "primary", "--require-idle", idle]);
+    assert_eq!(stage.call("/iris", &key), 200);
+    eventually("the use is seen", || {
+        (stage.document(&["keys", "status", "iris"])["slots"]["primary"]["uses"] == 1).then_some(())
+    });
     let refused = regenerate("1h");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
     assert!(refused.stderr.contains("SlotInUse"), "{}", refused.stderr);
     assert_eq!(stage.call("/iris", &key), 200, "a refused regeneration changes nothing");
+    eventually("the slot has been idle for two seconds", || (regenerate("2s").code == Some(0)).then_some(()));
+    assert_eq!(stage.call("/iris", &key), 401);
 }
 
 #[test]
