@@ -22,4 +22,5 @@ mod refusals;
 mod replicas;
 mod sdk;
 mod servers;
+mod store;
 mod support;
