@@ -1,8 +1,9 @@
-//! The project's own API, for what Azure has no call for: accounts, slots with their times, revocations, signing keys.
+//! The project's own API, for what Azure has no call for: accounts, slots with their times, revocations, signing keys, the audit log.
 //!
 //! `openapi.yaml` describes it, call by call, and is held against the table of routes.
 
 mod accounts;
+mod audit;
 mod keys;
 mod revocations;
 mod signing_keys;
@@ -44,6 +45,7 @@ pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>)
         Native::Revoke => revocations::revoke(manage, asked).await,
         Native::SigningKeys => signing_keys::list(manage, asked).await,
         Native::RotateSigningKey => signing_keys::rotate(manage, asked).await,
+        Native::Audit => audit::query(manage, asked).await,
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) enum Native {
     Revoke,
     SigningKeys,
     RotateSigningKey,
+    Audit,
 }
 
 /// Whose keys a call of the project's own API is about.
@@ -140,6 +141,7 @@ pub(super) static ROUTES: &[Route] = &[
     row(Method::POST, "/api/v1/revocations", OWNER, Call::Native(Native::Revoke)),
     row(Method::GET, "/api/v1/signing-keys", READER, Call::Native(Native::SigningKeys)),
     row(Method::POST, "/api/v1/signing-keys/rotate", OWNER, Call::Native(Native::RotateSigningKey)),
+    row(Method::GET, "/api/v1/audit", OWNER, Call::Native(Native::Audit)),
 ];
 
 /// A request that a row fits.

@@ -111,6 +111,11 @@ fn everything_about_a_resource_is_found_no_secret_is_and_a_changed_byte_is() {
         }
     }
     assert_eq!(client[0]["detail"]["jti"], client[1]["detail"]["jti"]);
+    let bearer = format!("Bearer {}", KEYS[2].1);
+    let path = "/api/v1/audit?resource=/A/client&act=limited_access_token.issue";
+    let over_http = client::request(gateway.management(), "GET", path, &[("authorization", &bearer)], b"");
+    let told_over_http: Value = serde_json::from_str(&over_http.text()).unwrap();
+    assert_eq!(told_over_http["value"], json!([client[0]]), "the API tells the same");
     assert_eq!(client[0]["detail"]["flags"], json!(["Face.Identification"]));
     let service = eventually("two lines about the service", || {
         Some(lines(&gateway, &["--resource", "services/face"])).filter(|lines| lines.len() == 2)
