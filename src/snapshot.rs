@@ -33,9 +33,9 @@ use crate::snapshot::routes::RouteTable;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::Service;
 use crate::store::engine::Revision;
+use crate::store::revoked::Revocations;
 use crate::tokens::limited::LimitedVerifier;
 use crate::tokens::own_keys::OwnKeys;
-use crate::tokens::revocation::Revocations;
 
 /// Everything that a request reads.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub struct Snapshot {
     /// What the management plane reads besides.
     pub management: Management,
     /// What has been cut off.
-    pub revocations: Revocations,
+    pub revocations: Arc<Revocations>,
     /// Which requests the access log has a line for.
     pub access_log: AccessLog,
     /// Peers that are believed.

@@ -33,6 +33,7 @@ pub mod record_key;
 pub mod records;
 pub mod reseal;
 pub mod revocations;
+pub mod revoked;
 pub mod seal;
 pub mod signing;
 pub mod slots;

@@ -115,7 +115,7 @@ pub fn check<'s>(judge: &Judge<'s>, routed: Routed<'s>, head: &Parts) -> Result<
         Auth::Token { verifier, resource } => {
             let presented = credential::token(&head.headers)?;
             let token = judge.token(verifier, presented)?;
-            if judge.snapshot.revocations.cover(&token) {
+            if judge.snapshot.revocations.cover(&token, judge.now) {
                 return Err(Denied::TokenRevoked.into());
             }
             let resource = match resource {

@@ -96,7 +96,7 @@ fn covered(judge: &Judge<'_>, caller: &Caller<'_>, token: &Arc<LimitedToken>) ->
     if caller.resource() != Some(&token.target) {
         return Err(Denied::LimitedTokenResource);
     }
-    if judge.snapshot.revocations.cover_limited(token) {
+    if judge.snapshot.revocations.cover_limited(token, judge.now) {
         return Err(Denied::LimitedTokenExpired);
     }
     let ceiling = judge.snapshot.account_named(&token.isv).map_or(FeatureSet::EMPTY, |isv| isv.may_issue);

@@ -110,7 +110,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         own_keys,
         management: planes::management(sources, &keys, &issuers, &mut problems),
         keys,
-        revocations: tokens::revocations(state, now),
+        revocations: Arc::clone(&state.revocations),
         access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
         tls: planes::tls(sources, &mut problems),

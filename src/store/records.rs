@@ -175,11 +175,20 @@ impl Revoked {
     /// What names the record: equal for what is the same, and for nothing else.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let parts = match self {
-            Self::Jti { iss, jti } => ["jti", iss, jti],
-            Self::Resource(resource) => ["resource", resource.folded(), ""],
-            Self::Isv(name) => ["isv", name.as_str(), ""],
-        };
+        match self {
+            Self::Jti { iss, jti } => Self::token_digest(iss, jti),
+            Self::Resource(resource) => Self::digest_of(["resource", resource.folded(), ""]),
+            Self::Isv(name) => Self::digest_of(["isv", name.as_str(), ""]),
+        }
+    }
+
+    /// As [`Revoked::digest`], of one token.
+    #[must_use]
+    pub fn token_digest(iss: &str, jti: &str) -> Digest {
+        Self::digest_of(["jti", iss, jti])
+    }
+
+    fn digest_of(parts: [&str; 3]) -> Digest {
         let mut bytes = Vec::new();
         for part in parts {
             bytes.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());

@@ -3,14 +3,16 @@
 //! A record that cannot be read is quarantined under its key; everything else loads. Holds digests of keys,
 //! never keys; the key pairs that sign are opened here, since every token needs them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::engine::{Changed, Contents, Record, Revision, Update};
 use super::record_key::{Owner, RecordKey};
 use super::records::{
-    self, AccountRecord, AuthModeRecord, KeyDigestRecord, RecordError, Retiring, RevocationRecord, Revoked,
-    SignerRecord, SigningKeyRecord, SlotRecord, SlotsRecord,
+    self, AccountRecord, AuthModeRecord, KeyDigestRecord, RecordError, Retiring, RevocationRecord, SignerRecord,
+    SigningKeyRecord, SlotRecord, SlotsRecord,
 };
+use super::revoked::Revocations;
 use super::seal::{Place, Sealer};
 use crate::config::{AuthMode, SigningAlgorithm};
 use crate::model::digest::Digest;
@@ -26,8 +28,8 @@ pub struct State {
     pub revision: Revision,
     /// Accounts that were made through the API.
     pub accounts: BTreeMap<Name, AccountRecord>,
-    /// Revocations, expired ones too until they are swept, by [`Revoked::digest`].
-    pub revocations: HashMap<Digest, Revocation>,
+    /// Revocations, expired ones too until they are swept. Snapshots share them.
+    pub revocations: Arc<Revocations>,
     /// Modes that were chosen through the API, by service, whether `gateway.yaml` still lets them be or not.
     pub auth_modes: BTreeMap<Name, AuthMode>,
     /// Records that cannot be used, by their keys.
@@ -72,17 +74,6 @@ pub struct SigningKey {
     pub created: UnixSeconds,
     /// The first second in which it verifies nothing; `None` while it signs.
     pub verify_until: Option<UnixSeconds>,
-}
-
-/// Tokens that open nothing any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// Which tokens.
-    pub revoked: Revoked,
-    /// Only tokens issued before this moment are meant.
-    pub issued_before: UnixSeconds,
-    /// When the last token that is meant has expired.
-    pub expires: UnixSeconds,
 }
 
 /// What the store has for an owner.
@@ -220,11 +211,11 @@ impl State {
                 self.signer = Some(kid.into());
             }
             RecordKey::Revocation(digest) => {
-                let RevocationRecord { revoked, issued_before, expires, why: _ } = records::decode(record)?;
-                if revoked.digest() != digest {
+                let found: RevocationRecord = records::decode(record)?;
+                if found.revoked.digest() != digest {
                     return Err(RecordError::Misplaced);
                 }
-                self.revocations.insert(digest, Revocation { revoked, issued_before, expires });
+                Arc::make_mut(&mut self.revocations).put(digest, found);
             }
             RecordKey::AuthMode(name) => {
                 let AuthModeRecord { mode, changed: _ } = records::decode(record)?;
@@ -241,7 +232,7 @@ impl State {
             Some(RecordKey::Account(name)) => drop(self.accounts.remove(&name)),
             Some(RecordKey::SigningKey(kid)) => drop(self.signing_keys.remove(&kid)),
             Some(RecordKey::Signer) => self.signer = None,
-            Some(RecordKey::Revocation(digest)) => drop(self.revocations.remove(&digest)),
+            Some(RecordKey::Revocation(digest)) => Arc::make_mut(&mut self.revocations).remove(&digest),
             Some(RecordKey::AuthMode(name)) => drop(self.auth_modes.remove(&name)),
             Some(RecordKey::KeyDigest(_)) | None => {}
         }
@@ -260,6 +251,8 @@ fn open(record: &Record, kid: &str, sealer: &Sealer) -> Result<SigningKey, Recor
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Held, State};
     use crate::config::{AuthMode, SigningAlgorithm};
     use crate::model::digest::Digest;
@@ -397,6 +390,9 @@ mod tests {
         }
         let whole = State::from_records(&Contents { records: good(), revision: state.revision }, &sealer());
         assert_eq!(format!("{state:?}"), format!("{whole:?}"));
+        let revocations = Arc::clone(&state.revocations);
+        follow(&mut state, Changed::Put(record("slots/service/iris", slots_json("p2", "s"))));
+        assert!(Arc::ptr_eq(&state.revocations, &revocations), "a key that changes copies no revocation");
         follow(&mut state, Changed::Put(record("slots/service/iris", "{}")));
         assert!(matches!(state.slots(&iris()), Held::Quarantined(RecordError::Malformed { .. })));
         for good in good() {

@@ -21,8 +21,7 @@ impl Store {
     pub async fn sweep(&self, state: &State, now: UnixSeconds) -> Result<(), ChangeError> {
         let signing_keys = state.signing_keys().filter(|key| key.verify_until.is_some_and(|until| until <= now));
         let signing_keys = signing_keys.map(|key| RecordKey::SigningKey(key.kid.clone()));
-        let revocations = state.revocations.iter().filter(|(_, revocation)| revocation.expires <= now);
-        let revocations = revocations.map(|(digest, _)| RecordKey::Revocation(*digest));
+        let revocations = state.revocations.expired(now).map(RecordKey::Revocation);
         let expired: Vec<RecordKey> = signing_keys.chain(revocations).collect();
         for some in expired.chunks(PER_COMMIT) {
             self.delete_expired(some, now).await?;

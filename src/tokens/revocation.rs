@@ -2,195 +2,60 @@
 //!
 //! Asked at every use, after the cache: a token that was verified a second ago is refused all the same.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use crate::model::digest::Digest;
-use crate::model::name::Name;
-use crate::model::resource::ResourceId;
 use crate::model::time::UnixSeconds;
+use crate::store::records::Revoked;
+use crate::store::revoked::Revocations;
 use crate::tokens::limited::LimitedToken;
 use crate::tokens::verify::VerifiedToken;
 
-/// A token as revocations know it: the first 128 bits of the SHA-256 of its `iss` and `jti`.
-///
-/// No revoked token is ever missed, since equal tokens have equal identities. That another one is met by accident has,
-/// with a million entries, the odds of 1 in 3·10³² at each look-up; and who makes two of their own tokens collide
-/// (2⁶⁴ work) gains that revoking one revokes the other.
+/// A token as revocations know it: the SHA-256 of its `iss` and `jti`, by which the store names its revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenId([u8; 16]);
+pub struct TokenId(Digest);
 
 impl TokenId {
     /// The identity of the token with this `iss` and `jti`.
     #[must_use]
     pub fn of(issuer: &str, id: &str) -> Self {
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
-        let mut joined = Vec::with_capacity(8 + issuer.len() + id.len());
-        joined.extend_from_slice(&(issuer.len() as u64).to_le_bytes());
-        joined.extend_from_slice(issuer.as_bytes());
-        joined.extend_from_slice(id.as_bytes());
-        let digest = Digest::of(&joined);
-        let mut first_half = [0; 16];
-        for (to, from) in first_half.iter_mut().zip(digest.as_bytes()) {
-            *to = *from;
-        }
-        Self(first_half)
+        Self(Revoked::token_digest(issuer, id))
     }
-}
-
-/// What is cut off, and until when that must be remembered: no token that it concerns outlives `until`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revocation {
-    /// One token.
-    Token {
-        /// Which.
-        token: TokenId,
-        /// Its `exp`, or later.
-        until: UnixSeconds,
-    },
-    /// Tokens for a resource.
-    Resource {
-        /// Which resource.
-        resource: ResourceId,
-        /// Those issued up to and in this second; one that says no time counts as issued before.
-        issued_up_to: UnixSeconds,
-        /// The last `exp` that such a token can have, or later.
-        until: UnixSeconds,
-    },
-    /// LimitedAccessTokens of a vendor.
-    Isv {
-        /// The vendor's account.
-        isv: Name,
-        /// Those issued up to and in this second.
-        issued_up_to: UnixSeconds,
-        /// The last `exp` that such a token can have, or later.
-        until: UnixSeconds,
-    },
-}
-
-/// Everything that is cut off. A look-up costs the same for one entry and a million.
-///
-/// A clone is cheap: most single tokens lie in a table that clones share. New ones gather beside it and are merged when
-/// they are an eighth of it, so that adding one to a million copies a table once in a hundred thousand times.
-#[derive(Debug, Clone, Default)]
-pub struct Revocations {
-    settled: Arc<HashMap<TokenId, UnixSeconds>>,
-    recent: HashMap<TokenId, UnixSeconds>,
-    resources: HashMap<ResourceId, Cutoff>,
-    isvs: HashMap<Name, Cutoff>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Cutoff {
-    issued_up_to: UnixSeconds,
-    until: UnixSeconds,
 }
 
 impl Revocations {
-    /// Recent tokens that are looked after before a merge is worth its copy.
-    const FEWEST_TO_MERGE: usize = 1024;
-
-    /// Cuts off. What was cut off further stays so.
-    pub fn add(&mut self, revocation: Revocation) {
-        match revocation {
-            Revocation::Token { token, until } => {
-                let known = self.recent.entry(token).or_insert(until);
-                *known = until.max(*known);
-                if self.recent.len() >= Self::FEWEST_TO_MERGE.max(self.settled.len() / 8) {
-                    self.settle();
-                }
-            }
-            Revocation::Resource { resource, issued_up_to, until } => {
-                let cutoff = Cutoff { issued_up_to, until };
-                self.resources.entry(resource).and_modify(|known| known.widen(cutoff)).or_insert(cutoff);
-            }
-            Revocation::Isv { isv, issued_up_to, until } => {
-                let cutoff = Cutoff { issued_up_to, until };
-                self.isvs.entry(isv).and_modify(|known| known.widen(cutoff)).or_insert(cutoff);
-            }
-        }
-    }
-
-    /// Drops what no living token can meet any more.
-    pub fn forget_expired(&mut self, now: UnixSeconds) {
-        self.recent.retain(|_, until| now < *until);
-        self.resources.retain(|_, cutoff| now < cutoff.until);
-        self.isvs.retain(|_, cutoff| now < cutoff.until);
-        if self.settled.values().any(|until| *until <= now) {
-            let living = self.settled.iter().filter(|(_, until)| now < **until);
-            self.settled = Arc::new(living.map(|(token, until)| (*token, *until)).collect());
-        }
-    }
-
     /// Whether a service token is cut off: by itself, or by its caller's resource.
     #[must_use]
-    pub fn cover(&self, token: &VerifiedToken) -> bool {
-        let by_resource = token.resource.as_ref().and_then(|resource| self.resources.get(resource));
-        token.revocable.is_some_and(|id| self.names(id))
-            || by_resource.is_some_and(|cutoff| cutoff.covers(token.issued))
+    pub fn cover(&self, token: &VerifiedToken, now: UnixSeconds) -> bool {
+        token.revocable.is_some_and(|TokenId(digest)| self.has_token(&digest, now))
+            || token.resource.as_ref().is_some_and(|resource| self.has_resource(resource, token.issued, now))
     }
 
     /// Whether a LimitedAccessToken is cut off: by itself, by its target, or by its vendor.
     #[must_use]
-    pub fn cover_limited(&self, token: &LimitedToken) -> bool {
-        let cutoffs = [self.resources.get(&token.target), self.isvs.get(&token.isv)];
-        self.names(token.revocable) || cutoffs.into_iter().flatten().any(|cutoff| cutoff.covers(Some(token.issued)))
-    }
-
-    /// How many entries are kept, of all three kinds. One that was added again before a merge counts twice.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.settled.len() + self.recent.len() + self.resources.len() + self.isvs.len()
-    }
-
-    /// Whether nothing is cut off.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn names(&self, token: TokenId) -> bool {
-        self.recent.contains_key(&token) || self.settled.contains_key(&token)
-    }
-
-    fn settle(&mut self) {
-        let settled = Arc::make_mut(&mut self.settled);
-        settled.reserve(self.recent.len());
-        for (token, until) in self.recent.drain() {
-            let known = settled.entry(token).or_insert(until);
-            *known = until.max(*known);
-        }
-        self.recent.shrink_to(Self::FEWEST_TO_MERGE);
-    }
-}
-
-impl Cutoff {
-    fn widen(&mut self, other: Self) {
-        self.issued_up_to = self.issued_up_to.max(other.issued_up_to);
-        self.until = self.until.max(other.until);
-    }
-
-    fn covers(self, issued: Option<UnixSeconds>) -> bool {
-        issued.is_none_or(|issued| issued <= self.issued_up_to)
+    pub fn cover_limited(&self, token: &LimitedToken, now: UnixSeconds) -> bool {
+        let TokenId(digest) = token.revocable;
+        self.has_token(&digest, now)
+            || self.has_resource(&token.target, Some(token.issued), now)
+            || self.has_isv(&token.isv, token.issued, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::Revocation;
-    use super::Revocations;
     use super::TokenId;
     use crate::model::feature::FeatureSet;
     use crate::model::name::Name;
     use crate::model::resource::ResourceId;
     use crate::model::time::UnixSeconds;
+    use crate::store::records::RevocationRecord;
+    use crate::store::records::Revoked;
+    use crate::store::revoked::Revocations;
     use crate::tokens::Validity;
     use crate::tokens::limited::LimitedToken;
     use crate::tokens::verify::VerifiedToken;
 
+    const NOW: UnixSeconds = UnixSeconds(999);
     const UNTIL: UnixSeconds = UnixSeconds(1000);
 
     fn validity() -> Validity {
@@ -224,19 +89,20 @@ mod tests {
         }
     }
 
+    fn revoked() -> [Revoked; 3] {
+        [
+            Revoked::Jti { iss: "iss".to_owned(), jti: "cut".to_owned() },
+            Revoked::Resource(ResourceId::parse("/a/cut").unwrap()),
+            Revoked::Isv(Name::parse("cut").unwrap()),
+        ]
+    }
+
     fn revocations() -> Revocations {
         let mut revocations = Revocations::default();
-        revocations.add(Revocation::Token { token: TokenId::of("iss", "cut"), until: UNTIL });
-        revocations.add(Revocation::Resource {
-            resource: ResourceId::parse("/a/cut").unwrap(),
-            issued_up_to: UnixSeconds(500),
-            until: UNTIL,
-        });
-        revocations.add(Revocation::Isv {
-            isv: Name::parse("cut").unwrap(),
-            issued_up_to: UnixSeconds(500),
-            until: UNTIL,
-        });
+        for revoked in revoked() {
+            let (digest, issued_before, why) = (revoked.digest(), UnixSeconds(500), String::new());
+            revocations.put(digest, RevocationRecord { revoked, issued_before, expires: UNTIL, why });
+        }
         revocations
     }
 
@@ -255,7 +121,7 @@ mod tests {
             (None, Some("/a/other"), Some(1), false),
         ] {
             let row = format!("{id:?} {resource:?} {issued:?}");
-            assert_eq!(revocations.cover(&service(id, resource, issued)), cut, "{row}");
+            assert_eq!(revocations.cover(&service(id, resource, issued), NOW), cut, "{row}");
         }
     }
 
@@ -271,7 +137,7 @@ mod tests {
             ("other", "/a/other", "other", 1, false),
         ] {
             let token = limited(id, target, isv, issued);
-            assert_eq!(revocations.cover_limited(&token), cut, "{id} {target} {isv} {issued}");
+            assert_eq!(revocations.cover_limited(&token, NOW), cut, "{id} {target} {isv} {issued}");
         }
     }
 
@@ -283,49 +149,29 @@ mod tests {
     }
 
     #[test]
-    fn cutting_off_again_never_takes_anything_back() {
-        let mut revocations = revocations();
-        revocations.add(Revocation::Resource {
-            resource: ResourceId::parse("/a/cut").unwrap(),
-            issued_up_to: UnixSeconds(100),
-            until: UnixSeconds(600),
-        });
-        revocations.add(Revocation::Token { token: TokenId::of("iss", "cut"), until: UnixSeconds(1) });
-        revocations.forget_expired(UnixSeconds(999));
-        assert!(revocations.cover(&service(None, Some("/a/cut"), Some(500))));
-        assert!(revocations.cover(&service(Some("cut"), None, None)));
+    fn an_entry_counts_until_no_token_can_meet_it() {
+        let revocations = revocations();
+        let tokens = [service(Some("cut"), None, None), service(None, Some("/a/cut"), None)];
+        let limited = [limited("cut", "/a", "a", 1), limited("l", "/a/cut", "a", 1), limited("l", "/a", "cut", 1)];
+        for (now, cut) in [(999, true), (1000, false)] {
+            assert!(tokens.iter().all(|token| revocations.cover(token, UnixSeconds(now)) == cut), "at {now}");
+            assert!(limited.iter().all(|token| revocations.cover_limited(token, UnixSeconds(now)) == cut), "at {now}");
+            assert_eq!(revocations.expired(UnixSeconds(now)).count(), if cut { 0 } else { 3 }, "at {now}");
+        }
     }
 
     #[test]
-    fn an_entry_is_dropped_when_no_token_can_meet_it() {
-        let mut revocations = revocations();
-        for n in 0..3000 {
-            revocations.add(Revocation::Token { token: TokenId::of("iss", &n.to_string()), until: UnixSeconds(n) });
+    fn what_is_removed_cuts_nothing_off_and_leaves_the_rest() {
+        for gone in revoked() {
+            let mut revocations = revocations();
+            revocations.remove(&gone.digest());
+            assert_eq!(revocations.len(), 2, "{gone:?}");
+            let left = [
+                revocations.cover(&service(Some("cut"), None, None), NOW),
+                revocations.cover(&service(None, Some("/a/cut"), None), NOW),
+                revocations.cover_limited(&limited("l", "/a", "cut", 1), NOW),
+            ];
+            assert_eq!(left, revoked().map(|one| one != gone), "{gone:?}");
         }
-        let shared = revocations.clone();
-        revocations.forget_expired(UnixSeconds(999));
-        assert_eq!(revocations.len(), 3 + 2000);
-        revocations.forget_expired(UnixSeconds(5000));
-        assert!(revocations.is_empty());
-        assert_eq!(shared.len(), 3 + 3000, "a clone keeps what it had");
-    }
-
-    #[test]
-    fn a_million_tokens_take_less_than_64_mib() {
-        let mut revocations = Revocations::default();
-        for n in 0..1_000_000_u64 {
-            let mut bits = [0; 16];
-            bits[..8].copy_from_slice(&n.to_le_bytes());
-            revocations.add(Revocation::Token { token: TokenId(bits), until: UNTIL });
-        }
-        // A table of the standard library is 7/8 full at most, and has one control byte for each place.
-        let bytes = |table: &HashMap<TokenId, UnixSeconds>| {
-            table.capacity() * 8 / 7 * (size_of::<(TokenId, UnixSeconds)>() + 1)
-        };
-        let taken = bytes(&revocations.settled) + bytes(&revocations.recent);
-        assert!(taken < 64 << 20, "{taken} bytes");
-        assert_eq!(revocations.len(), 1_000_000);
-        assert!(revocations.names(TokenId([0; 16])));
-        assert!(!revocations.names(TokenId([255; 16])));
     }
 }

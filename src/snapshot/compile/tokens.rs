@@ -1,4 +1,4 @@
-//! Whose tokens are taken, and which of them no longer.
+//! Whose tokens are taken.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,11 @@ use crate::model::time::UnixSeconds;
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::CompileError;
 use crate::snapshot::inputs::Inputs;
-use crate::store::records::Revoked;
 use crate::store::state::State;
 use crate::tokens::issuer::TrustedIssuer;
 use crate::tokens::limited::LimitedVerifier;
 use crate::tokens::own_keys::OwnKey;
 use crate::tokens::own_keys::OwnKeys;
-use crate::tokens::revocation::Revocation;
-use crate::tokens::revocation::Revocations;
-use crate::tokens::revocation::TokenId;
 use crate::tokens::signing::BadSigningKey;
 use crate::tokens::signing::SigningKey;
 
@@ -47,23 +43,19 @@ pub(super) fn limited(config: &Config, own: &OwnKeys, previous: Option<&Snapshot
     }
 }
 
-pub(super) fn revocations(state: &State, now: UnixSeconds) -> Revocations {
-    let mut revocations = Revocations::default();
-    for entry in state.revocations.values() {
-        let (issued_up_to, until) = (entry.issued_before, entry.expires);
-        revocations.add(match &entry.revoked {
-            Revoked::Jti { iss, jti } => Revocation::Token { token: TokenId::of(iss, jti), until },
-            Revoked::Resource(resource) => Revocation::Resource { resource: resource.clone(), issued_up_to, until },
-            Revoked::Isv(isv) => Revocation::Isv { isv: isv.clone(), issued_up_to, until },
-        });
-    }
-    revocations.forget_expired(now);
-    revocations
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::model::name::Name;
+    use crate::model::slot::Slot;
+    use crate::model::time::UnixSeconds;
     use crate::snapshot::testing::Stage;
+    use crate::store::record_key::Owner;
+    use crate::store::records::RevocationRecord;
+    use crate::store::records::Revoked;
+    use crate::store::slots::Regeneration;
 
     #[tokio::test]
     async fn the_key_that_the_store_makes_signs_with_every_algorithm() {
@@ -79,5 +71,36 @@ mod tests {
             assert!(keys.jwks().contains(algorithm), "{algorithm}: {}", keys.jwks());
             assert!(keys.newest().sign("at+jwt", &serde_json::json!({})).is_ok(), "{algorithm}");
         }
+    }
+
+    #[tokio::test]
+    async fn snapshots_share_the_revocations_until_one_changes() {
+        let text = "
+listeners: {traffic: [{address: '127.0.0.1:0'}], health: {address: '127.0.0.1:0'}}
+upstreams: {model: {endpoints: ['http://127.0.0.1:9']}}
+services: {iris: {upstream: model, auth: {key: {}}}}
+";
+        let stage = Stage::new(text, &[]).await;
+        let (live, store) = (stage.live.clone(), Arc::clone(&stage.store));
+        let following = stage.follow().await;
+        let once_at = async |revision| {
+            while live.load().store_revision < revision {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Arc::clone(&live.load().revocations)
+        };
+        let now = UnixSeconds::now();
+        let revoke = async |jti: &str| {
+            let revoked = Revoked::Jti { iss: "urn:scoregate".to_owned(), jti: jti.to_owned() };
+            let record = RevocationRecord { revoked, issued_before: now, expires: now.plus(600), why: String::new() };
+            once_at(store.revoke(&record).await.unwrap().0).await
+        };
+        let first = revoke("a").await;
+        let iris = Owner::Service(Name::parse("iris").unwrap());
+        let regenerated = store.regenerate(&iris, Slot::Primary, &Regeneration::default(), now).await.unwrap();
+        assert!(Arc::ptr_eq(&once_at(regenerated).await, &first));
+        let second = revoke("b").await;
+        assert_eq!((first.len(), second.len()), (1, 2));
+        following.abort();
     }
 }
