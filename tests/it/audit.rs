@@ -13,11 +13,14 @@ use crate::support::gateway::run;
 use crate::support::gateway::scratch;
 use crate::support::upstream::Upstream;
 
-const KEYS: [(&str, &str); 3] = [
+const KEYS: [(&str, &str); 4] = [
     ("vendor", "the-key-of-the-vendor-of-features"),
     ("client", "the-key-of-the-client-of-the-vendor"),
     ("owner", "the-key-of-the-one-who-owns-this"),
+    ("reader", "the-key-of-the-one-who-only-looks"),
 ];
+const WORKSPACE: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/local";
 const WRONG: &str = "a-key-that-nobody-was-ever-given";
 
 fn start(upstream: &Upstream, audit: &str) -> Gateway {
@@ -29,9 +32,10 @@ fn start(upstream: &Upstream, audit: &str) -> Gateway {
         directory,
         &format!(
             "
+workspace: {WORKSPACE}
 upstreams: {{a: {{endpoints: ['{}']}}}}
 audit: {audit}
-management_keys: {{ada: {{key: 'file:$DIR/owner', role: owner}}}}
+management_keys: {{ada: {{key: 'file:$DIR/owner', role: owner}}, eve: {{key: 'file:$DIR/reader', role: reader}}}}
 accounts:
   vendor: {{resource: /a/vendor, keys: {{primary: {{key: 'file:$DIR/vendor'}}}}, may_issue: [Face.Identification]}}
   client: {{resource: /a/Client, keys: {{primary: {{key: 'file:$DIR/client'}}}}}}
@@ -42,6 +46,7 @@ services:
     auth: {{key: {{accounts: every}}}}
     features: {{preset: face}}
     issues_limited_access_tokens: true
+  iris: {{upstream: a, managed: true, auth: {{token: {{issuers: [own]}}}}}}
 ",
             upstream.url()
         ),
@@ -137,6 +142,51 @@ fn everything_about_a_resource_is_found_no_secret_is_and_a_changed_byte_is() {
     let verified = ask(&gateway, &["verify"]);
     assert_eq!(verified.code, Some(1));
     assert!(verified.stdout.contains("was changed or exchanged"), "{}", verified.stdout);
+}
+
+#[test]
+fn each_act_of_an_operator_is_a_line_that_names_the_operator() {
+    let upstream = Upstream::ok();
+    let gateway = start(&upstream, "{}");
+    let (ada, eve) = (KEYS[2].1, KEYS[3].1);
+    let auth_mode = r#"[{"op":"replace","path":"/authEnabled","value":true},{"op":"replace","path":"/aadAuthEnabled","value":false}]"#;
+    let account = r#"{"name":"new","resource":"/a/new","approvals":[],"mayIssue":[]}"#;
+    let iris = format!("/modelmanagement/v1.0{WORKSPACE}/services/iris");
+    let calls = [
+        (ada, "POST", "/api/v1/services/iris/token", "", "token.issue", "services/iris"),
+        (ada, "PATCH", &iris, auth_mode, "services.auth_mode", "services/iris"),
+        (ada, "POST", "/api/v1/services/iris/keys/list", "", "keys.list", "services/iris"),
+        (eve, "POST", "/api/v1/services/iris/keys/list", "", "management.forbidden", "/api/v1/services/iris/keys/list"),
+        (WRONG, "GET", "/api/v1/keys", "", "request.denied", "/api/v1/keys"),
+        (ada, "POST", "/api/v1/accounts", account, "account.create", "/a/new"),
+        (ada, "PATCH", "/api/v1/accounts/new", r#"{"mayIssue":["Face.Verification"]}"#, "account.change", "/a/new"),
+        (ada, "POST", "/api/v1/revocations", r#"{"isv":"new"}"#, "token.revoke", "/a/new"),
+        (ada, "DELETE", "/api/v1/accounts/new", "", "account.remove", "/a/new"),
+        (ada, "POST", "/api/v1/signing-keys/rotate", "", "signing_key.rotate", "signing-keys"),
+    ];
+    for (key, method, path, body, act, resource) in calls {
+        let bearer = format!("Bearer {key}");
+        let answer =
+            client::request(gateway.management(), method, path, &[("authorization", &bearer)], body.as_bytes());
+        let decision = answer.header("x-scoregate-decision-id").expect("every answer has a decision id");
+        let line = eventually("its line", || lines(&gateway, &[]).into_iter().find(|it| it["decision_id"] == decision));
+        let who = match key {
+            WRONG => "unknown",
+            key => {
+                if key == ada {
+                    "management:ada"
+                } else {
+                    "management:eve"
+                }
+            }
+        };
+        let told = [&line["act"], &line["who"], &line["resource"]].map(|field| field.as_str().unwrap());
+        assert_eq!(told, [act, who, resource], "{method} {path}: {} {}", answer.status, answer.text());
+    }
+    assert!(
+        lines(&gateway, &["--act", "config.reload"]).len() > 1,
+        "each change of what is in force is a line as well"
+    );
 }
 
 #[test]
