@@ -2,6 +2,7 @@
 
 mod agreement;
 mod load;
+mod moving;
 mod outage;
 mod rotation;
 
