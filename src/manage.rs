@@ -256,7 +256,7 @@ impl Management {
     }
 
     fn unknown(&self, refused: &Refused, route: &Route, decision: &str) {
-        self.audit.tell(|| Event {
+        self.audit.deny(|| Event {
             act: Act::Denied,
             who: "unknown".to_owned(),
             resource: route.path.to_owned(),

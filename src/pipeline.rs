@@ -197,7 +197,7 @@ impl Gateway {
             let service = found.service.as_deref();
             if let Some(why) = audited::concerns_credentials(refusal) {
                 let resource = found.resource.as_ref().map(ResourceId::as_str);
-                self.audit.tell(|| audited::denied(why, resource, service, &record));
+                self.audit.deny(|| audited::denied(why, resource, service, &record));
             }
             let mut response = refuse(refusal, detail.as_deref(), service, reader, record);
             rest.announce(version, response.headers_mut());

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -159,6 +160,10 @@ pub enum AuditError {
     Thread(#[source] std::io::Error),
 }
 
+/// Denials that get a line in one second; how many more there were is a line of its own. Whoever has no credential could
+/// fill the disk otherwise, and stop what has to be recorded: this leaves about half a gigabyte a day.
+const DENIALS_PER_SECOND: u64 = 20;
+
 /// A way to the audit log. Clones lead to the same one.
 #[derive(Debug, Clone)]
 pub struct Audit(Option<Arc<Way>>);
@@ -177,6 +182,8 @@ struct Shared {
     /// The last attempt to write has failed.
     failing: AtomicBool,
     waiting: AtomicUsize,
+    /// Denials since the second began.
+    denials: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -255,6 +262,15 @@ impl Audit {
             (Ok(()), _) | (Err(NotRecorded), OnAuditFailure::Count) => Ok(()),
             (Err(NotRecorded), OnAuditFailure::Block) => Err(NotRecorded),
         }
+    }
+
+    /// Records a denial, unless there were more than [`DENIALS_PER_SECOND`] in this second already.
+    pub fn deny(&self, event: impl FnOnce() -> Event) {
+        let Some(way) = &self.0 else { return };
+        if way.shared.denials.fetch_add(1, Ordering::Relaxed) >= DENIALS_PER_SECOND {
+            return way.shared.metrics.gateway.audit_dropped(1);
+        }
+        self.tell(event);
     }
 
     /// Records what was refused or has already happened. Nothing is waited for; what finds no room is counted.

@@ -371,6 +371,31 @@ async fn a_log_has_one_writer_one_key_and_an_end_that_can_be_read() {
 }
 
 #[tokio::test]
+async fn of_a_flood_of_denials_a_few_are_lines_and_the_rest_is_counted_in_one() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.start(OnAuditFailure::Block).unwrap();
+    for number in 0..20_000 {
+        audit.deny(|| Event { act: Act::Denied, ..event(number) });
+    }
+    audit.record(event(1)).await.unwrap();
+    // The second ends, and the line comes.
+    let lines = |act: &str| {
+        let filter = Filter { act: Some(act.to_owned()), ..Filter::default() };
+        query::newest(&stage.log(), &filter, 20_000).unwrap()
+    };
+    let told =
+        || lines("log.denials_left_out").iter().map(|line| line["detail"]["denials"].as_u64().unwrap()).sum::<u64>();
+    let deadline = tokio::time::Instant::now() + SOON;
+    while told() + lines("request.denied").len() as u64 != 20_000 {
+        assert!(tokio::time::Instant::now() < deadline, "{} left out", told());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(lines("request.denied").len() <= 100, "a few seconds at most");
+    writer.finish(SOON);
+    assert_eq!(stage.fault(), None);
+}
+
+#[tokio::test]
 async fn a_flood_of_denials_leaves_room_for_what_others_wait_for() {
     let stage = Stage::new();
     let (audit, writer) = stage.start(OnAuditFailure::Block).unwrap();

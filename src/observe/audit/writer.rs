@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Audit;
 use super::AuditError;
+use super::DENIALS_PER_SECOND;
 use super::Event;
 use super::NotRecorded;
 use super::Order;
@@ -59,9 +61,18 @@ impl AuditWriter {
             on_failure: config.on_failure,
             failing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            denials: AtomicU64::new(0),
             metrics,
         });
-        let mut writer = Writer { config: config.clone(), log: None, inbox, shared: Arc::clone(&shared), lost: 0 };
+        let mut writer = Writer {
+            config: config.clone(),
+            log: None,
+            inbox,
+            shared: Arc::clone(&shared),
+            lost: 0,
+            second: 0,
+            left_out: 0,
+        };
         match (writer.open(), config.on_failure) {
             (Ok(()), _) => {}
             (Err(error), OnAuditFailure::Block) => return Err(error),
@@ -96,6 +107,10 @@ struct Writer {
     shared: Arc<Shared>,
     /// Events that could not be written since the last that could.
     lost: u64,
+    /// Which second's denials are counted.
+    second: u64,
+    /// Denials above their limit that no line has told of yet.
+    left_out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +123,9 @@ impl Writer {
     fn run(mut self) {
         let mut quiet = 0;
         loop {
-            match self.inbox.recv_timeout(TICK) {
+            let received = self.inbox.recv_timeout(TICK);
+            self.begin_second();
+            match received {
                 Ok(Order::Write(event, ack)) => {
                     quiet = 0;
                     if self.write_waiting(event, ack) == Next::End {
@@ -123,6 +140,15 @@ impl Writer {
             }
         }
         self.sign();
+    }
+
+    /// Lets denials be recorded again once a second has passed.
+    fn begin_second(&mut self) {
+        let second = since_epoch().as_secs();
+        if second != self.second {
+            self.second = second;
+            self.left_out += self.shared.denials.swap(0, Ordering::Relaxed).saturating_sub(DENIALS_PER_SECOND);
+        }
     }
 
     fn write_waiting(&mut self, event: Event, ack: Option<Ack>) -> Next {
@@ -151,7 +177,7 @@ impl Writer {
     }
 
     fn tick(&mut self, quiet: u32) {
-        if self.shared.failing.load(Ordering::Relaxed) {
+        if self.shared.failing.load(Ordering::Relaxed) || self.left_out > 0 {
             // A log that works again says so, and how much it lacks.
             let _still_failing = self.write(&[]);
         } else if quiet == QUIET_TICKS {
@@ -184,9 +210,13 @@ impl Writer {
         let resumed = json!({ "lost": self.lost });
         let failed_before = self.shared.failing.load(Ordering::Relaxed);
         let first = failed_before.then(|| Said::by_the_log("log.resumed", &resumed));
-        let lines: Vec<Said<'_>> = first.into_iter().chain(events.iter().map(said)).collect();
+        let left_out = json!({ "denials": self.left_out });
+        let limited = (self.left_out > 0).then(|| Said::by_the_log("log.denials_left_out", &left_out));
+        let lines: Vec<Said<'_>> = first.into_iter().chain(limited).chain(events.iter().map(said)).collect();
         let path = || self.config.directory.clone();
-        log.append(&lines, since_epoch()).map_err(|source| AuditError::File { path: path(), source })
+        log.append(&lines, since_epoch()).map_err(|source| AuditError::File { path: path(), source })?;
+        self.left_out = 0;
+        Ok(())
     }
 
     fn open(&mut self) -> Result<(), AuditError> {
