@@ -6,9 +6,9 @@ use super::{SMALL, small_with};
 #[cfg(feature = "etcd")]
 use crate::config;
 use crate::config::{
-    AccessLog, AllowedAccounts, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
-    HostMatch, IssuerKeys, KeySource, Needs, PathMatch, Protocol, SecretRef, SlotRef, Slots, TokenAlgorithm,
-    TokenIssuer, Upgrades, report, schema,
+    AccessLog, AllowedAccounts, Audit, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
+    HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch, Protocol, SecretRef, SlotRef, Slots,
+    TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
 };
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
@@ -77,6 +77,7 @@ fn what_is_left_out_takes_the_stated_default() {
     assert!(config.workspace.as_str().starts_with("/subscriptions/00000000-0000-0000-0000-000000000000/"));
     assert_eq!(config.features.iter().count(), 3);
     assert_eq!(config.access_log, AccessLog::On { sample: 1.0 });
+    assert!(matches!(&config.audit, Audit::On(log) if log.on_failure == OnAuditFailure::Block));
     assert_eq!((config.shutdown.delay.as_secs(), config.shutdown.deadline.as_secs()), (5, 20));
     assert_eq!((config.tokens.lifetime.as_secs(), config.tokens.refresh_after.as_secs()), (43_200, 21_600));
     assert_eq!(config.listeners.management, None);
@@ -143,6 +144,7 @@ workspace: /subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning
 features: [Custom.Flag]
 trusted_proxies: [10.0.0.0/8, "::1"]
 access_log: off
+audit: off
 shutdown: {delay: 0s, deadline: 1m30s}
 reload: {poll: 5s}
 tokens: {issuer: "urn:x", algorithm: EdDSA, lifetime: 1h, rotate_every: none}
@@ -183,6 +185,7 @@ fn every_field_has_its_meaning() {
     assert_eq!(config.store.master_key, Some(SecretRef::Credential("master".to_owned())));
     assert_eq!(config.trusted_proxies.len(), 2);
     assert_eq!(config.access_log, AccessLog::Off);
+    assert_eq!(config.audit, Audit::Off);
     assert_eq!(config.shutdown.deadline, Duration::from_secs(90));
     assert_eq!(config.tokens.refresh_after, Duration::from_secs(1800));
     assert_eq!(config.tokens.rotate_every, None);
