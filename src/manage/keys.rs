@@ -13,7 +13,9 @@ use crate::config::TokenAuth;
 use crate::config::TokenIssuer;
 use crate::manage::Asked;
 use crate::manage::Management;
+use crate::manage::reply;
 use crate::manage::reply::Refused;
+use crate::manage::reply::Reply;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
@@ -31,6 +33,19 @@ pub(super) struct Granted {
     pub(super) jwt: Secret<String>,
     pub(super) refresh_after: UnixSeconds,
     pub(super) expires: UnixSeconds,
+}
+
+impl Granted {
+    /// The answer of Azure's v1 API, and of the project's own.
+    pub(super) fn reply(&self) -> Reply {
+        let document = json!({
+            "accessToken": self.jwt.expose(),
+            "tokenType": "Bearer",
+            "refreshAfter": self.refresh_after,
+            "expiryOn": self.expires,
+        });
+        reply::json(StatusCode::CREATED, &document)
+    }
 }
 
 /// The service that a call names.

@@ -47,16 +47,7 @@ pub(super) async fn answer(manage: &Management, call: V1, asked: &Asked<'_>) -> 
             keys::regenerate(manage, asked).await?;
             accepted(manage, asked)
         }
-        V1::Token => {
-            let granted = keys::token(manage, asked).await?;
-            let document = json!({
-                "accessToken": granted.jwt.expose(),
-                "tokenType": "Bearer",
-                "refreshAfter": granted.refresh_after,
-                "expiryOn": granted.expires,
-            });
-            Ok(reply::json(StatusCode::CREATED, &document))
-        }
+        V1::Token => Ok(keys::token(manage, asked).await?.reply()),
         V1::Operation => operation(manage, asked),
     }
 }

@@ -158,14 +158,7 @@ fn wanted(asked: &Asked<'_>) -> Result<Wanted, Refused> {
 /// # Errors
 /// 404, 400 for a service without tokens, 409 for one that takes those of other issuers only, 503.
 pub(super) async fn token(manage: &Management, asked: &Asked<'_>) -> Result<Reply, Refused> {
-    let granted = keys::token(manage, asked).await?;
-    let document = json!({
-        "accessToken": granted.jwt.expose(),
-        "tokenType": "Bearer",
-        "refreshAfter": granted.refresh_after,
-        "expiryOn": granted.expires,
-    });
-    Ok(reply::json(StatusCode::CREATED, &document))
+    Ok(keys::token(manage, asked).await?.reply())
 }
 
 fn holder<'s>(kind: Kind, asked: &Asked<'s>) -> Result<Holder<'s>, Refused> {
