@@ -12,6 +12,8 @@ use self::calls::Call;
 use self::stage::Stage;
 use crate::support::client;
 use crate::support::client::Answer;
+use crate::support::summary;
+use crate::support::summary::Counts;
 
 /// Rows that nothing outside can provoke, and why not.
 const BEYOND_REACH: &[(Refusal, &str)] = &[
@@ -44,6 +46,8 @@ fn each_call_is_refused_as_its_row_says() {
     }
     let panics = stage.gateway.metric("gateway_panics_total");
     assert!(panics == 0.0, "{panics} panics");
+    let cases = CALLS.len() as u64;
+    summary::report("refusals", Counts { cases, passed: cases, refused: cases, ..Counts::default() });
 }
 
 fn check(call: &Call, answer: &Answer) {

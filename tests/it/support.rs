@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod etcd;
 pub(crate) mod gateway;
 pub(crate) mod python;
+pub(crate) mod summary;
 pub(crate) mod upstream;
 
 use std::thread;
