@@ -162,3 +162,6 @@ pub fn approvals(snapshot: &Snapshot, caller: &Caller<'_>) -> FeatureSet {
         Caller::Token(_, None) | Caller::Anyone | Caller::Service(_) => FeatureSet::EMPTY,
     }
 }
+
+#[cfg(test)]
+mod tests;

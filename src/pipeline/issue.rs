@@ -217,4 +217,6 @@ fn respond(issued: &Issued, mut record: Record) -> Response<AnswerBody> {
 }
 
 #[cfg(test)]
+mod ceilings;
+#[cfg(test)]
 mod tests;

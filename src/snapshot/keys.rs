@@ -168,7 +168,12 @@ fn in_order(one: &(Digest, KeyRecord), other: &(Digest, KeyRecord)) -> Ordering 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::collections::HashSet;
     use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::{Branch, DuplicateKey, FAN_OUT, KeyOwner, KeyRecord, KeyTable, Leaf};
     use crate::model::digest::Digest;
@@ -254,6 +259,49 @@ mod tests {
         assert_eq!(old.len(), FAN_OUT * FAN_OUT);
         let copied = old.iter().zip(&new).filter(|(old, new)| !Arc::ptr_eq(old, new)).count();
         assert!((1..=2).contains(&copied), "{copied} leaves were copied");
+    }
+
+    /// Digests of which some begin alike, so that they share leaves, and some are told apart by their last byte only.
+    fn near(number: u8) -> Digest {
+        let mut bytes = [number % 3; 32];
+        bytes[7] = number % 2;
+        bytes[31] = number;
+        Digest::from_bytes(bytes)
+    }
+
+    type Changes = (Vec<u8>, Vec<(u8, u32)>);
+
+    fn changes() -> impl Strategy<Value = Changes> {
+        let number = || 0..24_u8;
+        (vec(number(), 0..6), vec((number(), any::<u32>()), 0..4))
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_says_what_a_map_says_and_so_does_every_table_before_it(steps in vec(changes(), 1..20)) {
+            let mut versions = vec![(KeyTable::default(), HashMap::new())];
+            for (removed, added) in steps {
+                let (table, map) = versions.last().unwrap();
+                let gone: Vec<_> = removed.into_iter().map(near).collect();
+                let added: Vec<_> = added.into_iter().map(|(number, owner)| (near(number), record(owner))).collect();
+                let mut map: HashMap<Digest, KeyRecord> = map.clone();
+                map.retain(|digest, _| !gone.contains(digest));
+                let twice = added.iter().any(|(digest, record)| map.insert(*digest, *record).is_some());
+                let changed = table.with_changes(&gone, &added);
+                prop_assert_eq!(changed.is_err(), twice);
+                if let Ok(changed) = changed {
+                    versions.push((changed, map));
+                }
+            }
+            for (table, map) in &versions {
+                for number in 0..24 {
+                    prop_assert_eq!(table.get(&near(number)), map.get(&near(number)));
+                }
+                let listed: HashSet<_> = table.iter().collect();
+                prop_assert_eq!(listed, map.values().collect());
+                prop_assert_eq!((table.len(), table.is_empty()), (map.len(), map.is_empty()));
+            }
+        }
     }
 
     /// What the allocator is asked for, with 16 bytes for each allocation's own needs and 16 for its counts.

@@ -21,6 +21,7 @@ use crate::snapshot::modes;
 use crate::store;
 use crate::store::Store;
 use crate::store::engine::Event;
+use crate::store::engine::Watch;
 use crate::store::record_key::Owner;
 use crate::store::state::State;
 
@@ -68,16 +69,37 @@ impl Stage {
         Self { store, live, publisher, state, config, inputs, _directory: directory }
     }
 
+    /// Puts in force what the store holds: read as a whole.
+    pub(crate) async fn reload(&mut self) {
+        self.state = self.store.read().await.unwrap();
+        self.publish();
+    }
+
+    /// Puts in force what the store holds: told by a watch, one snapshot a commit.
+    pub(crate) async fn catch_up(&mut self, watch: &mut Watch) {
+        let last = self.store.read().await.unwrap().revision;
+        while self.state.revision < last {
+            let Some(Event::Changed(update)) = watch.next().await else { continue };
+            // A reload may have been faster.
+            if update.revision > self.state.revision {
+                self.store.follow(&mut self.state, &update);
+                self.publish();
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let previous = self.publisher.current();
+        self.publisher.publish(Arc::new(compiled(&self.config, &self.inputs, &self.state, Some(&previous))));
+    }
+
     /// Puts every change of the store in force until the task ends.
-    pub(crate) async fn follow(self) -> tokio::task::JoinHandle<()> {
-        let Self { store, mut publisher, mut state, config, inputs, _directory, .. } = self;
-        let mut watch = store.watch(state.revision).await.unwrap();
+    pub(crate) async fn follow(mut self) -> tokio::task::JoinHandle<()> {
+        let mut watch = self.store.watch(self.state.revision).await.unwrap();
         tokio::spawn(async move {
-            let _directory = _directory;
             while let Some(Event::Changed(update)) = watch.next().await {
-                store.follow(&mut state, &update);
-                let previous = publisher.current();
-                publisher.publish(Arc::new(compiled(&config, &inputs, &state, Some(&previous))));
+                self.store.follow(&mut self.state, &update);
+                self.publish();
             }
         })
     }

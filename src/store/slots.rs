@@ -262,4 +262,6 @@ fn random_key() -> Result<Secret<String>, ChangeError> {
 }
 
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod tests;

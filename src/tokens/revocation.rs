@@ -40,6 +40,8 @@ impl Revocations {
 }
 
 #[cfg(test)]
+mod against_a_model;
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Tests of the slots: a table of Azure's rules, and random sequences against a model.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::model::{self, Rotation, Step};
 use super::{Ensured, Regeneration, is_key};
 use crate::model::digest::Digest;
 use crate::model::name::Name;
@@ -159,156 +159,26 @@ async fn many_that_regenerate_at_once_each_have_their_turn() {
     assert_eq!([a.is_ok(), b.is_ok()].into_iter().filter(|won| *won).count(), 1, "{a:?} {b:?}");
 }
 
-/// One step of a random sequence. Numbers choose among few owners and keys, so that they meet.
-#[derive(Debug, Clone)]
-enum Step {
-    Regenerate { owner: usize, slot: Slot, value: Value, grace: Option<u64>, expires: Option<u64> },
-    Wait(u64),
-    Sweep,
-}
-
-#[derive(Debug, Clone)]
-enum Value {
-    Random,
-    Current,
-    Chosen(usize),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let value = prop_oneof![Just(Value::Random), Just(Value::Current), (0..3_usize).prop_map(Value::Chosen)];
-    let slot = prop_oneof![Just(Slot::Primary), Just(Slot::Secondary)];
-    let grace = proptest::option::of(0..20_u64);
-    let expires = proptest::option::weighted(0.2, 1..20_u64);
-    prop_oneof![
-        6 => (0..2_usize, slot, value, grace, expires).prop_map(|(owner, slot, value, grace, expires)| {
-            Step::Regenerate { owner, slot, value, grace, expires }
-        }),
-        2 => (1..15_u64).prop_map(Step::Wait),
-        1 => Just(Step::Sweep),
-    ]
-}
-
-/// What a slot should be.
-#[derive(Debug, Clone)]
-struct ModelSlot {
-    key: String,
-    expires: Option<u64>,
-    retiring: Option<(String, u64)>,
-}
-
-impl ModelSlot {
-    fn live(&self, now: u64) -> impl Iterator<Item = String> {
-        let current = self.expires.is_none_or(|until| now < until).then(|| self.key.clone());
-        let retiring = self.retiring.clone().filter(|(_, until)| now < *until).map(|(key, _)| key);
-        current.into_iter().chain(retiring)
-    }
-
-    fn holds(&self, key: &str) -> bool {
-        self.key == key || self.retiring.as_ref().is_some_and(|(retiring, _)| retiring == key)
-    }
-
-    fn drop_retired(&mut self, now: u64) {
-        self.retiring.take_if(|(_, until)| *until <= now);
-    }
-}
-
-/// Two owners with two slots each.
-type Model = [[ModelSlot; 2]; 2];
-
-fn regenerate_model(
-    model: &mut Model,
-    step: &Step,
-    now: u64,
-    chosen: Option<&str>,
-    made: impl FnOnce() -> String,
-) -> bool {
-    let &Step::Regenerate { owner, slot, grace, expires, .. } = step else { return true };
-    let at = usize::from(slot == Slot::Secondary);
-    let old = model[owner][at].clone();
-    let key = match chosen {
-        Some(key) if key != old.key => {
-            let elsewhere = (0..4).filter(|n| *n != owner * 2 + at).any(|n| model[n / 2][n % 2].holds(key));
-            if elsewhere {
-                return false;
-            }
-            key.to_owned()
-        }
-        _ => made(),
-    };
-    let until = grace.map(|grace| now + grace).map(|until| old.expires.map_or(until, |expires| expires.min(until)));
-    let retiring = until.filter(|until| *until > now).map(|until| (old.key, until));
-    model[owner][at] = ModelSlot { key, expires: expires.map(|after| now + after), retiring };
-    model[owner].iter_mut().for_each(|slot| slot.drop_retired(now));
-    true
-}
-
-async fn live_in_store(store: &Store, owner: &Owner, now: u64) -> BTreeSet<String> {
+async fn live_in_store(store: &Store, owner: &Owner, now: UnixSeconds) -> BTreeSet<(Slot, String)> {
     let state = store.read().await.unwrap();
     let Held::Keys(keys) = state.slots(owner) else { panic!("{owner} has no keys") };
-    keys.live(UnixSeconds(now)).map(|(slot, digest)| format!("{slot} {}", hex(&digest))).collect()
-}
-
-fn live_in_model(slots: &[ModelSlot; 2], now: u64) -> BTreeSet<String> {
-    let named = |slot: &'static str, key: String| format!("{slot} {}", hex(&Digest::of(key.as_bytes())));
-    let [primary, secondary] = slots;
-    let primary = primary.live(now).map(|key| named("primary", key));
-    primary.chain(secondary.live(now).map(|key| named("secondary", key))).collect()
+    keys.live(now).map(|(slot, digest)| (slot, hex(&digest))).collect()
 }
 
 async fn follow_the_model(steps: Vec<Step>) {
     let store = TestStore::open().await;
     let owners = [service("iris"), Owner::Account(Name::parse("contoso").unwrap())];
-    let mut now = NOW.0;
-    let mut model: Vec<[ModelSlot; 2]> = Vec::new();
-    for owner in &owners {
-        store.ensure(owner, NOW).await.unwrap();
-        let keys = listed(&store, owner).await;
-        model.push(keys.map(|key| ModelSlot { key, expires: None, retiring: None }));
-    }
-    let mut model: Model = model.try_into().unwrap();
-    let mut seen = BTreeSet::new();
+    let mut model = Rotation::begin(&store, owners.clone(), NOW).await;
     for step in &steps {
-        match step {
-            Step::Wait(seconds) => now += seconds,
-            Step::Sweep => {
-                store.sweep(&store.read().await.unwrap(), UnixSeconds(now)).await.unwrap();
-                model.iter_mut().flatten().for_each(|slot| slot.drop_retired(now));
-            }
-            Step::Regenerate { owner, slot, value, grace, expires } => {
-                let value = match value {
-                    Value::Random => None,
-                    Value::Current => {
-                        Some(listed(&store, &owners[*owner]).await[usize::from(*slot == Slot::Secondary)].clone())
-                    }
-                    Value::Chosen(number) => Some(format!("chosen-key-number-{number}")),
-                };
-                let how = Regeneration {
-                    value: value.clone().map(Secret::new),
-                    grace: grace.map(Duration::from_secs),
-                    expires: expires.map(|after| UnixSeconds(now + after)),
-                };
-                let outcome = store.regenerate(&owners[*owner], *slot, &how, UnixSeconds(now)).await;
-                let [primary, secondary] = listed(&store, &owners[*owner]).await;
-                let made = if *slot == Slot::Primary { primary } else { secondary };
-                let fits = regenerate_model(&mut model, step, now, value.as_deref(), || {
-                    assert!(seen.insert(made.clone()), "a random key came twice");
-                    made
-                });
-                match outcome {
-                    Ok(_) => assert!(fits, "{step:?} was taken"),
-                    Err(ChangeError::KeyInUse) => assert!(!fits, "{step:?} was refused"),
-                    Err(other) => panic!("{step:?}: {other}"),
-                }
-            }
-        }
-        for (owner, slots) in owners.iter().zip(&model) {
-            let live = live_in_store(&store, owner, now).await;
-            assert_eq!(live, live_in_model(slots, now), "{owner} at {now} after {step:?}");
-            assert_eq!(listed(&store, owner).await, [slots[0].key.clone(), slots[1].key.clone()]);
+        model.take(&store, step).await;
+        for (number, owner) in owners.iter().enumerate() {
+            let live = live_in_store(&store, owner, model.now).await;
+            let want = model.live(number).map(|(slot, key)| (slot, hex(&Digest::of(key.as_bytes()))));
+            assert_eq!(live, want.collect(), "{owner} at {} after {step:?}", model.now.0);
+            assert_eq!(listed(&store, owner).await, Slot::ALL.map(|slot| model.current(number, slot).to_owned()));
         }
         let claims = store.records().await.iter().filter(|key| key.starts_with("key-digest/")).count();
-        let claimed = model.iter().flatten().map(|slot| 1 + usize::from(slot.retiring.is_some())).sum::<usize>();
-        assert_eq!(claims, claimed, "claims on digests after {step:?}");
+        assert_eq!(claims, model.claimed(), "claims on digests after {step:?}");
     }
 }
 
@@ -316,7 +186,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn at_every_moment_exactly_the_keys_that_the_model_says_open(steps in proptest::collection::vec(step(), 1..25)) {
+    fn at_every_moment_exactly_the_keys_that_the_model_says_open(steps in proptest::collection::vec(model::step(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(follow_the_model(steps));
     }
