@@ -9,4 +9,7 @@ pub mod refusal;
 pub mod resource;
 pub mod secret;
 pub mod slot;
+#[cfg(test)]
+#[path = "../tests/it/support/summary.rs"]
+pub(crate) mod summary;
 pub mod time;

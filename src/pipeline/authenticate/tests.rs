@@ -10,6 +10,8 @@ use crate::model::name::Name;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Refusal;
 use crate::model::slot::Slot;
+use crate::model::summary::Counts;
+use crate::model::summary::report;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::Metrics;
 use crate::pipeline::Halt;
@@ -89,6 +91,7 @@ async fn follow_the_model(steps: Vec<(Step, bool)>) {
         }
         compare(&stage, &model, &metrics, step);
     }
+    report("properties/rotation", Counts { cases: 1, passed: 1, ..Counts::default() });
 }
 
 proptest! {

@@ -10,6 +10,8 @@ use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::secret::Secret;
 use crate::model::slot::Slot;
+use crate::model::summary::Counts;
+use crate::model::summary::report;
 use crate::model::time::UnixSeconds;
 use crate::store::Store;
 use crate::store::change::ChangeError;
@@ -180,6 +182,7 @@ async fn follow_the_model(steps: Vec<Step>) {
         let claims = store.records().await.iter().filter(|key| key.starts_with("key-digest/")).count();
         assert_eq!(claims, model.claimed(), "claims on digests after {step:?}");
     }
+    report("properties/rotation", Counts { cases: 1, passed: 1, ..Counts::default() });
 }
 
 proptest! {

@@ -9,6 +9,8 @@ use super::TokenId;
 use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
 use crate::model::resource::ResourceId;
+use crate::model::summary::Counts;
+use crate::model::summary::report;
 use crate::model::time::UnixSeconds;
 use crate::store::engine::Event;
 use crate::store::records::RevocationRecord;
@@ -177,6 +179,7 @@ async fn follow_the_model(steps: Vec<Step>) {
         model.compare(&read.revocations, step);
         model.compare(&followed.revocations, step);
     }
+    report("properties/revocation", Counts { cases: 1, passed: 1, ..Counts::default() });
 }
 
 proptest! {
