@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Request;
+use http::request::Parts;
 use proptest::prelude::*;
 
 use super::issue;
@@ -201,7 +202,7 @@ impl World {
             for token in self.lent.iter().map(Some).chain([None]) {
                 for (target, needs) in CALLS {
                     let want = self.expected(*account, holding, token, needs).map(|grant| set(&snapshot, &grant));
-                    let got = granted(&judge, target, &holding.key, token.map(|token| &*token.jwt));
+                    let got = granted(&judge, &call(target, &holding.key, token.map(|token| &*token.jwt)));
                     let lent = token.map(|token| (NAMES[token.vendor], NAMES[token.target], &token.flags));
                     assert_eq!(got, want, "{} calls {target} with {lent:?} after {after:?}", NAMES[*account]);
                 }
@@ -227,16 +228,19 @@ impl World {
     }
 }
 
-fn granted(judge: &Judge<'_>, target: &str, key: &str, token: Option<&str>) -> Result<FeatureSet, Denied> {
+fn call(target: &str, key: &str, token: Option<&str>) -> Parts {
     let mut request = Request::builder().method("POST").uri(target).header("host", "gateway");
     request = request.header("ocp-apim-subscription-key", key);
     if let Some(token) = token {
         request = request.header("limitedaccesstoken", format!("Bearer {token}"));
     }
-    let head = request.body(()).unwrap().into_parts().0;
-    let known = find::service(judge.snapshot, &head).and_then(|routed| authenticate::check(judge, routed, &head));
-    let known = known.unwrap_or_else(|halt: Halt| panic!("{target}: {halt:?}"));
-    authorize::check(judge, known, &head).map(|authorized| authorized.grant()).map_err(|uncovered| uncovered.why)
+    request.body(()).unwrap().into_parts().0
+}
+
+fn granted(judge: &Judge<'_>, head: &Parts) -> Result<FeatureSet, Denied> {
+    let known = find::service(judge.snapshot, head).and_then(|routed| authenticate::check(judge, routed, head));
+    let known = known.unwrap_or_else(|halt: Halt| panic!("{}: {halt:?}", head.uri));
+    authorize::check(judge, known, head).map(|authorized| authorized.grant()).map_err(|uncovered| uncovered.why)
 }
 
 async fn follow_the_model(steps: Vec<Step>) {
