@@ -120,6 +120,14 @@ fn no_crate_is_compiled_that_was_decided_against() {
 }
 
 #[test]
+fn nothing_is_unsafe() {
+    // The compiler enforces the first half; what it can't see is that the lint is taken out.
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    assert!(manifest.contains("\nunsafe_code = \"forbid\"\n"), "Cargo.toml forbids unsafe code");
+    assert_clean(anything_unsafe);
+}
+
+#[test]
 fn nothing_names_a_path_of_a_build_machine() {
     assert_clean(machine_paths);
 }
@@ -239,6 +247,13 @@ fn too_long(file: &File) -> Vec<String> {
     let lines = file.text.lines().count();
     let is_too_long = file.is_rust() && lines > TOO_LONG_LINES;
     if is_too_long { vec![file.problem(lines, &format!("at most {TOO_LONG_LINES} lines"))] } else { Vec::new() }
+}
+
+/// Finds `unsafe`, and `unsafe_code` where a file would allow it.
+fn anything_unsafe(file: &File) -> Vec<String> {
+    let tokens = if file.is_rust() { tokens(&file.text) } else { Vec::new() };
+    let found = tokens.iter().filter(|token| ["unsafe", "unsafe_code"].contains(&token.text));
+    found.map(|token| file.problem(token.line, "nothing is unsafe here")).collect()
 }
 
 /// Finds absolute paths that exist on the machine of whoever wrote them and nowhere else.
@@ -375,6 +390,8 @@ fn every_rule_finds_what_it_forbids_and_nothing_else() {
         (mod_files, "src/middle/mod.rs", "", 1),
         (missing_header, "src/middle.rs", "fn main() {}\n", 1),
         (too_long, "benches/long.rs", long, TOO_LONG_LINES + 1),
+        (anything_unsafe, "src/middle.rs", "fn f() {\n    unsafe { g() }\n}\n", 2),
+        (anything_unsafe, "src/middle.rs", "#![expect(unsafe_code)]\n", 1),
         (machine_paths, "deploy/unit.toml", machine_path, 1),
     ];
     for (rule, path, text, line) in forbidden {
@@ -401,6 +418,7 @@ fn every_rule_finds_what_it_forbids_and_nothing_else() {
         (crates_away_from_home, "src/config/raw/value.rs", "use serde_yaml::Value;\n"),
         (crates_away_from_home, "src/model.rs", "/// As prometheus::Counter.\nlet prometheus = store::redb::open();\n"),
         (missing_header, "tests/run", "#!/bin/bash\n"),
+        (anything_unsafe, "src/middle.rs", "//! Not unsafe.\nconst A: &str = \"unsafe\";\n"),
         (machine_paths, "README.md", "https://example.org/home/ and model/work/x\n"),
     ];
     for (rule, path, text) in allowed {
