@@ -106,6 +106,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = logs::start(logs::Format::for_stderr()) {
         return fail(&error);
     }
+    keep_memory_private();
     match arguments.command {
         Command::Run { config } => run::run(config),
         Command::Check { file, without_files } => check::check(&file, without_files),
@@ -120,6 +121,18 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::demo(options),
     }
 }
+
+/// Keys are in memory and perhaps in the environment. The kernel writes no core file of them, and shows them in `/proc`
+/// and to debuggers to no other process of the same user.
+#[cfg(target_os = "linux")]
+fn keep_memory_private() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a core file of this process would hold its keys");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn keep_memory_private() {}
 
 /// Writes to standard output; whoever has closed it wants no more.
 fn print(text: &str) -> ExitCode {

@@ -16,6 +16,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["src/store"]),
     ("etcd_client", &["src/store"]),
     ("prometheus", &["src/observe", "src/health"]),
+    ("rustix", &["src/cli"]),
 ];
 
 /// A file that is longer is reported, for somebody to look for its seam.

@@ -15,7 +15,7 @@ use crate::manage::Management;
 use crate::manage::Traffic;
 use crate::model::name::Name;
 use crate::server::plane;
-use crate::server::plane::TlsSource;
+use crate::server::plane::Speaks;
 use crate::server::socket::BindError;
 use crate::server::socket::Bound;
 use crate::server::socket::bind;
@@ -91,18 +91,18 @@ impl Planes {
             bound.announce();
             let Bound { name, address, sockets } = bound;
             let Some(socket) = sockets.into_iter().next() else { continue };
-            let tls = self.tls_source(name);
+            let speaks = if wanted.tls.is_some() { self.tls(name) } else { Speaks::Plain };
             let task = match plane {
                 Plane::Management => {
                     let management = Arc::clone(&self.management);
-                    tokio::task::spawn_local(plane::serve(socket, tls, move |request| {
+                    tokio::task::spawn_local(plane::serve(socket, speaks, move |request| {
                         let management = Arc::clone(&management);
                         async move { management.answer(request).await }
                     }))
                 }
                 Plane::Health => {
                     let health = self.health.clone();
-                    tokio::task::spawn_local(plane::serve(socket, tls, move |request| {
+                    tokio::task::spawn_local(plane::serve(socket, speaks, move |request| {
                         let answer = health.answer(request.method(), request.uri().path());
                         async move { answer }
                     }))
@@ -129,9 +129,9 @@ impl Planes {
         }
     }
 
-    /// The certificate of the snapshot in force, looked up for each connection.
-    fn tls_source(&self, listener: Name) -> TlsSource {
+    /// TLS with the certificate of the snapshot in force, looked up for each connection.
+    fn tls(&self, listener: Name) -> Speaks {
         let live = self.live.clone();
-        Rc::new(move || live.load().tls.get(&listener).map(|config| TlsAcceptor::from(Arc::clone(config))))
+        Speaks::Tls(Rc::new(move || live.load().tls.get(&listener).map(|config| TlsAcceptor::from(Arc::clone(config)))))
     }
 }

@@ -16,6 +16,7 @@ mod demo;
 mod headers;
 mod issuers;
 mod native;
+mod planes;
 mod protocols;
 mod refusals;
 #[cfg(feature = "etcd")]

@@ -204,7 +204,7 @@ impl Gateway {
         self.signal("TERM");
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         // The shell's own `kill`: the program of that name is not on every machine.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.expect("there is a shell").success(), "SIG{name} could not be sent");
