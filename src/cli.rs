@@ -7,6 +7,7 @@ mod check;
 mod client;
 pub mod demo;
 mod keys;
+mod prove;
 mod revoke;
 mod run;
 mod signing_keys;
@@ -91,6 +92,8 @@ enum Command {
     Store(store::Asked),
     /// Verify and search the audit log.
     Audit(audit::Asked),
+    /// Drive a change against a running gateway under load, and report whether anybody noticed.
+    Prove(prove::Asked),
     /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
     Demo(demo::Options),
 }
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::SigningKeys(asked) => signing_keys::signing_keys(asked),
         Command::Store(asked) => store::store(asked),
         Command::Audit(asked) => audit::audit(asked),
+        Command::Prove(asked) => prove::prove(asked),
         Command::Demo(options) => demo::demo(options),
     }
 }

@@ -11,12 +11,14 @@ use crate::cli::client::Credential;
 use crate::cli::client::Unanswered;
 use crate::cli::client::Wire;
 use crate::cli::client::document;
+use crate::cli::client::endpoint;
 use crate::cli::client::listener_url;
 use crate::cli::client::read_key;
 use crate::cli::fail;
 use crate::cli::print;
 use crate::cli::run::control_runtime;
 use crate::model::secret::Secret;
+use crate::snapshot::target::Endpoint;
 
 /// The environment variable that holds the management key.
 const KEY_VARIABLE: &str = "SCOREGATE_MANAGEMENT_KEY";
@@ -68,6 +70,24 @@ impl Options {
     pub(super) fn client(&self) -> Result<Client, Unanswered> {
         let key = read_key(self.key_file.as_deref(), KEY_VARIABLE)?;
         Client::new(&self.management, &self.wire, Credential::Bearer(key))
+    }
+
+    /// The gateway's other listener, or what stands in front of it, over the same kind of connection.
+    ///
+    /// # Errors
+    /// [`Unanswered`], where keys would be exposed or trust cannot be set up.
+    pub(super) fn other(&self, url: &Uri) -> Result<Endpoint, Unanswered> {
+        endpoint(url, &self.wire)
+    }
+
+    /// Where the gateway is managed.
+    pub(super) const fn management(&self) -> &Uri {
+        &self.management
+    }
+
+    /// Whether documents are printed.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Says an answer: as it came with `--json`, otherwise as `tell` tells it.

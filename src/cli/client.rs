@@ -185,21 +185,31 @@ pub(super) fn document<T: serde::de::DeserializeOwned>(answer: &Secret<String>) 
     serde_json::from_str(answer.expose()).map_err(|_json| Unanswered::Document)
 }
 
+/// Finds the way to a listener that is to be shown a key.
+///
+/// # Errors
+/// [`Unanswered`], where the key would be exposed or trust cannot be set up.
+pub(super) fn endpoint(url: &Uri, wire: &Wire) -> Result<Endpoint, Unanswered> {
+    if url.scheme_str() == Some("http") && !wire.plain_http && !is_this_machine(url) {
+        return Err(Unanswered::Exposed(shown(url)));
+    }
+    let ca = wire.ca.as_deref().map(read_file).transpose().map_err(Unanswered::Ca)?;
+    Endpoint::for_fetching(url, ca.as_deref())?.ok_or_else(|| Unanswered::Unreachable(shown(url)))
+}
+
+/// A URL without a slash at its end.
+fn shown(url: &Uri) -> String {
+    url.to_string().trim_end_matches('/').to_owned()
+}
+
 impl Client {
     /// Prepares calls to a listener; connects to nobody yet.
     ///
     /// # Errors
     /// [`Unanswered`], where the key would be exposed or trust cannot be set up.
     pub(super) fn new(url: &Uri, wire: &Wire, credential: Credential) -> Result<Self, Unanswered> {
-        let shown = url.to_string().trim_end_matches('/').to_owned();
-        if url.scheme_str() == Some("http") && !wire.plain_http && !is_this_machine(url) {
-            return Err(Unanswered::Exposed(shown));
-        }
-        let ca = wire.ca.as_deref().map(read_file).transpose().map_err(Unanswered::Ca)?;
-        let endpoint = Endpoint::for_fetching(url, ca.as_deref())?;
-        let endpoint = endpoint.ok_or_else(|| Unanswered::Unreachable(shown.clone()))?;
         let base = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { endpoint, url: shown, base, credential })
+        Ok(Self { endpoint: endpoint(url, wire)?, url: shown(url), base, credential })
     }
 
     /// Asks for a document.

@@ -130,7 +130,8 @@ impl fmt::Display for Owner {
     }
 }
 
-fn slot(text: &str) -> Result<Slot, &'static str> {
+/// Reads the name of a slot.
+pub(super) fn slot(text: &str) -> Result<Slot, &'static str> {
     Slot::ALL.into_iter().find(|slot| slot.as_str() == text).ok_or("want primary or secondary")
 }
 
@@ -207,8 +208,8 @@ pub(super) fn keys(Asked { call, options }: Asked) -> ExitCode {
                 })
             }
             Call::Regenerate(asked) => {
-                let path = format!("/api/v1/{}/keys/{}/regenerate", asked.owner, asked.slot);
-                let answer = client.post(&path, &Value::Object(asked.document()?)).await?;
+                let wanted = Value::Object(asked.document()?);
+                let answer = regenerate(&client, &asked.owner, asked.slot, &wanted).await?;
                 options.say(&answer, regenerated)
             }
         }
@@ -222,6 +223,19 @@ pub(super) fn keys(Asked { call, options }: Asked) -> ExitCode {
 pub(super) async fn both(client: &Client, owner: &Owner) -> Result<Keys, Unanswered> {
     let Listed { primary_key, secondary_key } = document(&list(client, owner).await?)?;
     Ok(Keys { primary: Secret::new(primary_key), secondary: Secret::new(secondary_key) })
+}
+
+/// Puts a new key into one slot, and returns it once it is the one that opens.
+///
+/// # Errors
+/// [`Unanswered`].
+pub(super) async fn regenerate(
+    client: &Client,
+    owner: &Owner,
+    slot: Slot,
+    asked: &Value,
+) -> Result<Secret<String>, Unanswered> {
+    client.post(&format!("/api/v1/{owner}/keys/{slot}/regenerate"), asked).await
 }
 
 async fn list(client: &Client, owner: &Owner) -> Result<Secret<String>, Unanswered> {

@@ -42,7 +42,6 @@ pub(super) fn printable(text: &str) -> String {
 
 /// A moment in UTC, and how far away it is: `2026-11-25T12:40:00Z (3 min ago)`.
 pub(super) fn moment(at: UnixSeconds, now: UnixSeconds) -> String {
-    let written = i64::try_from(at.0).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     let away = match at.0.abs_diff(now.0) {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),
@@ -50,7 +49,13 @@ pub(super) fn moment(at: UnixSeconds, now: UnixSeconds) -> String {
         seconds @ 172_800.. => format!("{} days", seconds / 86_400),
     };
     let away = if at > now { format!("in {away}") } else { format!("{away} ago") };
-    format!("{} ({away})", written.unwrap_or(jiff::Timestamp::MAX))
+    format!("{} ({away})", written(at))
+}
+
+/// A moment in UTC alone, as RFC 3339 writes it.
+pub(super) fn written(at: UnixSeconds) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    at.unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 /// A moment, or the word for there being none.

@@ -10,8 +10,10 @@ mod signing_keys;
 #[cfg(test)]
 mod tests;
 
+use http::StatusCode;
 use serde::Deserialize;
 use serde::Deserializer;
+use serde_json::json;
 
 use crate::manage::Asked;
 use crate::manage::Management;
@@ -31,6 +33,7 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>) -> Result<Reply, Refused> {
     match call {
         Native::OpenApi => Ok(reply::public("application/yaml", OPENAPI.to_owned())),
+        Native::Gateway => Ok(gateway(asked)),
         Native::EveryKeys => keys::every(manage, asked).await,
         Native::Keys(kind) => keys::of_one(manage, kind, asked).await,
         Native::ListKeys(kind) => keys::list(manage, kind, asked).await,
@@ -47,6 +50,16 @@ pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>)
         Native::RotateSigningKey => signing_keys::rotate(manage, asked).await,
         Native::Audit => audit::query(manage, asked).await,
     }
+}
+
+/// Says which gateway answers, and which generation is in force on it.
+fn gateway(asked: &Asked<'_>) -> Reply {
+    let document = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": env!("SCOREGATE_COMMIT"),
+        "generation": asked.snapshot.generation,
+    });
+    reply::json(StatusCode::OK, &document)
 }
 
 /// Reads a body. The parser's own message would quote it, and with it perhaps a key.

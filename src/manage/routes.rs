@@ -56,6 +56,7 @@ pub(super) enum V2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Native {
     OpenApi,
+    Gateway,
     EveryKeys,
     Keys(Kind),
     ListKeys(Kind),
@@ -124,6 +125,7 @@ pub(super) static ROUTES: &[Route] = &[
     row(Method::POST, "/{workspace}/onlineEndpoints/{name}/regenerateKeys", OPERATOR, Call::V2(V2::RegenerateKeys)),
     row(Method::POST, "/{workspace}/onlineEndpoints/{name}/token", READER, Call::V2(V2::Token)),
     row(Method::GET, "/api/v1/openapi.yaml", Access::Anyone, Call::Native(Native::OpenApi)),
+    row(Method::GET, "/api/v1/gateway", READER, Call::Native(Native::Gateway)),
     row(Method::GET, "/api/v1/keys", READER, Call::Native(Native::EveryKeys)),
     row(Method::GET, "/api/v1/services/{name}/keys", READER, Call::Native(Native::Keys(Kind::Service))),
     row(Method::POST, "/api/v1/services/{name}/keys/list", OPERATOR, Call::Native(Native::ListKeys(Kind::Service))),

@@ -13,6 +13,7 @@ mod bad_input;
 mod changes;
 mod command_line;
 mod demo;
+mod faults;
 mod headers;
 mod issuers;
 mod native;
