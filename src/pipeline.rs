@@ -19,6 +19,7 @@ pub mod judge;
 pub mod peer;
 pub mod refuse;
 pub mod relay;
+mod unread;
 pub mod upgrade;
 
 use std::cell::RefCell;

@@ -3,9 +3,11 @@
 pub mod connection;
 pub mod fleet;
 mod housekeeping;
+mod hushed;
 pub mod plane;
 pub mod planes;
 pub mod process;
 pub mod socket;
 mod store_feed;
+mod unread;
 pub mod worker;

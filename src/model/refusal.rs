@@ -95,6 +95,12 @@ refusals! {
         PathAmbiguous => "path_ambiguous", BAD_REQUEST, InvalidArgument, Exactly, "The path can be read in more than one way; send it in its plain form.";
         /// `CONNECT`, `TRACE`, or a method override that a service does not take.
         MethodRefused => "method_refused", METHOD_NOT_ALLOWED, Unimplemented, Exactly, "This method is never forwarded.";
+        /// What arrived is no HTTP request: its first line, a header or its framing is broken.
+        RequestMalformed => "request_malformed", BAD_REQUEST, InvalidArgument, Exactly, "The request is not well-formed HTTP.";
+        /// The request's head began to arrive and did not end in time.
+        HeadTimeout => "head_timeout", REQUEST_TIMEOUT, DeadlineExceeded, Exactly, "The request's head did not arrive in time.";
+        /// A header, or all of them, or their number, is above the limit.
+        HeadersTooLarge => "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, ResourceExhausted, Exactly, "The request's headers are more than this gateway takes.";
         /// The request target is longer than the limit.
         TargetTooLong => "target_too_long", URI_TOO_LONG, ResourceExhausted, Exactly, "The request target is longer than this gateway takes.";
         /// The body is larger than the service takes.

@@ -2,11 +2,20 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::StatusCode;
 use http::uri::Scheme;
+use http_body::Body;
+use http_body::Frame;
+use http_body::SizeHint;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
@@ -15,12 +24,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::name::Name;
+use crate::model::refusal::Denied;
 use crate::observe::metrics::ConnectionEnd;
 use crate::observe::metrics::HandshakeFailure;
 use crate::observe::metrics::TlsVersion;
 use crate::observe::record;
 use crate::pipeline::Gateway;
 use crate::pipeline::peer::Peer;
+use crate::pipeline::relay::AnswerBody;
+use crate::pipeline::relay::Broken;
+use crate::server::hushed::Hushed;
+use crate::server::hushed::Pulse;
+use crate::server::unread;
 use crate::upstream::pool::LocalExecutor;
 use crate::upstream::stream::Stream;
 
@@ -133,28 +148,127 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
     let spoken = tokio::select! {
         biased;
         spoken = tokio::time::timeout(HEAD_WITHIN, spoken(&stream)) => spoken,
-        () = drain.cancelled() => return,
+        () = drain.cancelled() => return open.ends(ConnectionEnd::Drained),
     };
-    let Ok(spoken) = spoken else { return };
+    let Ok(spoken) = spoken else { return open.ends(ConnectionEnd::Idle) };
     let scheme = if tls == Tls::On { Scheme::HTTPS } else { Scheme::HTTP };
-    let peer = Rc::new(Peer { connection: record::Peer { address, scheme }, listener });
+    let peer = Peer { connection: record::Peer { address, scheme }, listener };
+    let served = Rc::new(Served { gateway, peer, pulse: Arc::default() });
+    let ended = speak(&served, protocols.of(spoken), stream, &drain).await;
+    open.ends(end_of(ended.as_ref().err(), &served.pulse, &drain));
+    if let Some(why) = unanswered(ended.as_ref().err(), &served.pulse)
+        && let Some(stream) = served.pulse.stream()
+    {
+        unread::answer(&served.gateway, &served.peer, stream, why).await;
+    }
+    if let Err(error) = ended {
+        tracing::trace!(error, "a client connection ended");
+    }
+}
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+struct Served {
+    gateway: Rc<Gateway>,
+    peer: Peer,
+    pulse: Arc<Pulse>,
+}
+
+/// An answer's body, which tells when it has ended.
+#[derive(Debug)]
+struct Told {
+    body: AnswerBody,
+    /// `None` where something else than answers follows.
+    served: Option<Rc<Served>>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(served) = &self.served {
+            served.pulse.answered();
+        }
+    }
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a connection ended before its time.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Lets hyper speak to the client until one of them ends it.
+async fn speak(
+    served: &Rc<Served>,
+    protocol: &auto::Builder<LocalExecutor>,
+    stream: Stream,
+    drain: &CancellationToken,
+) -> Result<(), Error> {
+    let shared = Rc::clone(served);
     let service = service_fn(move |request| {
-        let (gateway, peer) = (Rc::clone(&gateway), Rc::clone(&peer));
-        async move { Ok::<_, Infallible>(gateway.answer(&peer, request).await) }
+        let served = Rc::clone(&shared);
+        served.pulse.asked();
+        async move {
+            let answer = served.gateway.answer(&served.peer, request).await;
+            // After an upgrade the bytes are no answers any more.
+            let served = (answer.status() != StatusCode::SWITCHING_PROTOCOLS).then_some(served);
+            Ok::<_, Infallible>(answer.map(|body| Told { body, served }))
+        }
     });
-    let mut connection = pin!(protocols.of(spoken).serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let stream = Hushed::new(stream, Arc::clone(&served.pulse));
+    let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // The connection goes first: what has arrived before the drain is served.
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::trace!(error, "a client connection ended");
     }
+}
+
+/// What a client is still to be told whose last request hyper gave up.
+fn unanswered(error: Option<&Error>, pulse: &Pulse) -> Option<Denied> {
+    match pulse.kept_back() {
+        Some(414) => Some(Denied::TargetTooLong),
+        Some(431) => Some(Denied::HeadersTooLarge),
+        Some(_) => Some(Denied::RequestMalformed),
+        None => (is_timeout(error) && pulse.has_begun()).then_some(Denied::HeadTimeout),
+    }
+}
+
+fn end_of(error: Option<&Error>, pulse: &Pulse, drain: &CancellationToken) -> ConnectionEnd {
+    let Some(error) = error else {
+        return if drain.is_cancelled() { ConnectionEnd::Drained } else { ConnectionEnd::Closed };
+    };
+    let of_hyper = error.downcast_ref::<hyper::Error>();
+    if pulse.kept_back().is_some() || of_hyper.is_some_and(hyper::Error::is_parse) {
+        ConnectionEnd::Protocol
+    } else if is_timeout(Some(error)) {
+        if pulse.has_begun() { ConnectionEnd::HeadTimeout } else { ConnectionEnd::Idle }
+    } else if of_hyper.is_some_and(hyper::Error::is_incomplete_message) {
+        ConnectionEnd::Closed
+    } else {
+        ConnectionEnd::Broken
+    }
+}
+
+fn is_timeout(error: Option<&Error>) -> bool {
+    error.and_then(|error| error.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_timeout)
 }
 
 async fn handshake(gateway: &Gateway, listener: &Name, stream: Stream) -> io::Result<Stream> {

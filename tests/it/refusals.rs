@@ -3,6 +3,9 @@
 mod calls;
 pub(crate) mod stage;
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use scoregate::model::refusal::Denied;
 use scoregate::model::refusal::Failed;
 use scoregate::model::refusal::Refusal;
@@ -12,13 +15,16 @@ use self::calls::Call;
 use self::stage::Stage;
 use crate::support::client;
 use crate::support::client::Answer;
+use crate::support::gateway::Gateway;
 use crate::support::summary;
 use crate::support::summary::Counts;
+use crate::support::upstream::Upstream;
 
 /// Rows that nothing outside can provoke, and why not.
 const BEYOND_REACH: &[(Refusal, &str)] = &[
     (Refusal::Failed(Failed::NoEndpoint), "a configuration with an upstream that has no endpoint is refused"),
     (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
+    (Refusal::Denied { why: Denied::HeadTimeout, retry_after: None }, "the tests of the deadlines wait for it"),
     (Refusal::Failed(Failed::Internal), "provoking it would take a bug"),
 ];
 
@@ -134,24 +140,71 @@ fn a_caller_cannot_tell_unknown_expired_and_revoked_credentials_apart() {
     assert_eq!(seen.len(), 2, "one wording for keys and one for tokens: {seen:?}");
 }
 
-/// What never becomes a request is answered by the HTTP library, with no body and no line in the access log.
+/// What never becomes a request: the HTTP library gives it up before anybody is asked.
 #[test]
-fn what_is_no_http_is_refused_before_it_is_a_request() {
+fn what_is_no_request_is_refused_in_the_same_words_and_the_connection_ends() {
     let stage = Stage::set();
     let many: String = (0..200).map(|number| format!("x-{number}: a\r\n")).collect();
     let large = format!("x-large: {}\r\n", "a".repeat(200 * 1024));
     let head = |lines: &str| format!("GET /open HTTP/1.1\r\nhost: a.test\r\n{lines}\r\n");
-    for (what, bytes, status) in [
-        ("too many headers", head(&many), 431),
-        ("a header that is too large", head(&large), 431),
-        ("no HTTP", "hello, is this a printer?\r\n\r\n".to_owned(), 400),
-        ("a space in a header's name", head("x y: 1\r\n"), 400),
-        ("two lengths that differ", head("content-length: 1\r\ncontent-length: 2\r\n"), 400),
-        ("a length that is none", head("content-length: +1\r\n"), 400),
+    let target = format!("GET /{} HTTP/1.1\r\nhost: a.test\r\n\r\n", "a".repeat(70 * 1024));
+    let after_another = format!("{}{}", head(""), head("x y: 1\r\n"));
+    let before = |why: Denied| {
+        let series = format!("gateway_denials_total{{reason=\"{}\",service=\"_none\"}}", why.row().code);
+        stage.gateway.metric(&series)
+    };
+    for (what, bytes, why) in [
+        ("too many headers", head(&many), Denied::HeadersTooLarge),
+        ("a header that is too large", head(&large), Denied::HeadersTooLarge),
+        ("a target beyond measure", target, Denied::TargetTooLong),
+        ("no HTTP", "hello, is this a printer?\r\n\r\n".to_owned(), Denied::RequestMalformed),
+        ("a space in a header's name", head("x y: 1\r\n"), Denied::RequestMalformed),
+        ("two lengths that differ", head("content-length: 1\r\ncontent-length: 2\r\n"), Denied::RequestMalformed),
+        ("a length that is none", head("content-length: +1\r\n"), Denied::RequestMalformed),
+        ("a good request and a bad one after it", after_another, Denied::RequestMalformed),
     ] {
+        let counted = before(why);
         let mut client = client::Client::connect(stage.gateway.traffic());
         client.send(&bytes);
-        assert_eq!(client.answer_head().status, status, "{what}");
+        if what.starts_with("a good request") {
+            assert_eq!(client.answer().status, 200, "{what}");
+        }
+        let answer = client.answer();
+        check(&calls::plain(what, why, |on| client::get(on.gateway.traffic(), "/", &[])), &answer);
+        assert_eq!(answer.header("connection"), Some("close"), "{what}");
+        assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{what}");
+        assert!(client.is_closed(), "{what}");
+        let line = stage.gateway.access_line(answer.header("x-scoregate-decision-id").unwrap_or_default());
+        assert_eq!(line["scoregate.reason"], why.row().code, "{what}: {line}");
+        assert_eq!(before(why), counted + 1.0, "{what}: counted once");
     }
-    assert_eq!(stage.open.received().len(), 0, "nothing of it has reached an upstream");
+    assert_eq!(stage.open.received().len(), 1, "nothing of it has reached an upstream but the good one");
+    let protocol = "gateway_connections_closed_total{listener=\"traffic-0\",reason=\"protocol\"}";
+    assert_eq!(stage.gateway.metric(protocol), 8.0);
+}
+
+/// The bytes of an answer are the upstream's, also where they look like an answer of the HTTP library.
+#[test]
+fn a_body_that_reads_like_an_answer_of_the_library_arrives_whole() {
+    let canned = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let upstream = Upstream::start(move |_, stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 2 * canned.len())?;
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(canned.as_bytes())?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::start(&format!(
+        "
+upstreams: {{a: {{endpoints: [\"http://{}\"]}}}}
+services: {{a: {{match: [{{prefix: /}}], upstream: a, auth: {{public: a test}}}}}}
+",
+        upstream.address()
+    ));
+    let mut client = client::Client::connect(gateway.traffic());
+    for _ in 0..3 {
+        let answer = client.request("GET", "/", &[], b"");
+        assert_eq!((answer.status, answer.text()), (200, canned.repeat(2)));
+    }
 }

@@ -173,7 +173,12 @@ enum When {
 impl When {
     fn of(why: Denied) -> Self {
         match why {
-            Denied::HostInvalid | Denied::TargetTooLong | Denied::NoService => Self::BeforeMatch,
+            Denied::HostInvalid
+            | Denied::RequestMalformed
+            | Denied::HeadTimeout
+            | Denied::HeadersTooLarge
+            | Denied::TargetTooLong
+            | Denied::NoService => Self::BeforeMatch,
             Denied::PathAmbiguous | Denied::MethodRefused | Denied::MethodNotAllowed => Self::Either,
             Denied::BodyTooLarge
             | Denied::BodyTimeout

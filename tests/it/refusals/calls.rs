@@ -32,7 +32,7 @@ const fn failed(name: &'static str, why: Failed, make: fn(&Stage) -> Answer) -> 
 }
 
 /// A denial whose code the caller reads as it is.
-const fn plain(name: &'static str, why: Denied, make: fn(&Stage) -> Answer) -> Call {
+pub(super) const fn plain(name: &'static str, why: Denied, make: fn(&Stage) -> Answer) -> Call {
     denied(name, why, why.row().code, make)
 }
 
@@ -46,6 +46,8 @@ const fn bad_token(name: &'static str, why: Denied, make: fn(&Stage) -> Answer) 
 
 pub(super) const CALLS: &[Call] = &[
     // The request's own form.
+    plain("no HTTP", Denied::RequestMalformed, |on| client::raw(on.gateway.traffic(), "HELO gateway\r\n\r\n")),
+    plain("too many headers", Denied::HeadersTooLarge, |on| get(on, "/open", &[("x-a", "1"); 200])),
     plain("TRACE", Denied::MethodRefused, |on| client::request(on.gateway.traffic(), "TRACE", "/open", &[], b"")),
     plain("no Host", Denied::HostInvalid, |on| client::raw(on.gateway.traffic(), "GET /open HTTP/1.1\r\n\r\n")),
     plain("two Hosts", Denied::HostInvalid, |on| {
