@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod feature;
+pub mod hex;
 pub mod host;
 pub mod name;
 pub mod path;

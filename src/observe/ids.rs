@@ -9,6 +9,8 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 
+use crate::model::hex;
+
 /// The header in which a client names its request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,7 +35,7 @@ impl Id {
     #[must_use]
     #[expect(clippy::expect_used, reason = "hexadecimal digits are always a header value")]
     pub fn header_value(self) -> HeaderValue {
-        HeaderValue::try_from(self.to_string()).expect("hexadecimal digits are a header value")
+        HeaderValue::from_bytes(&hex::digits::<32>(self.0)).expect("hexadecimal digits are a header value")
     }
 }
 

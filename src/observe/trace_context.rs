@@ -9,6 +9,7 @@ use http::HeaderName;
 use http::HeaderValue;
 
 use super::ids::Ids;
+use crate::model::hex;
 
 /// `traceparent`.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -60,8 +61,12 @@ impl TraceContext {
     #[must_use]
     #[expect(clippy::expect_used, reason = "hexadecimal digits and hyphens are always a header value")]
     pub fn traceparent(&self) -> HeaderValue {
-        let text = format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags);
-        HeaderValue::try_from(text).expect("hexadecimal digits and hyphens are a header value")
+        let mut text = [0; 55];
+        let (trace, span, flags): ([u8; 32], [u8; 16], [u8; 2]) =
+            (hex::digits(self.trace), hex::digits(self.span.into()), hex::digits(self.flags.into()));
+        let parts = [&b"00-"[..], &trace, b"-", &span, b"-", &flags];
+        text.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        HeaderValue::from_bytes(&text).expect("hexadecimal digits and hyphens are a header value")
     }
 
     pub(super) const fn trace_id(&self) -> u128 {

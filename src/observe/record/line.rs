@@ -9,7 +9,6 @@ use http::Version;
 
 use crate::config::TokenIssuer;
 use crate::model::refusal::Refusal;
-use crate::model::slot::Slot;
 
 use super::Outcome;
 use super::Principal;
@@ -36,7 +35,7 @@ pub(super) fn write(
     // When the request ended.
     line.timestamp("timestamp", timestamp);
     // A client cannot make an error line.
-    line.text("severity", outcome.severity());
+    line.word("severity", outcome.severity());
     identifiers(&mut line, record);
     request(&mut line, record);
     response(&mut line, record, outcome);
@@ -47,19 +46,19 @@ pub(super) fn write(
 }
 
 fn identifiers(line: &mut Object<'_>, record: &Record) {
-    line.hex("scoregate.decision_id", &record.decision.bits().to_be_bytes());
+    line.hex::<32>("scoregate.decision_id", record.decision.bits());
     line.text_if("request_id", record.request_id.as_ref().map(text).as_deref());
-    line.hex("trace_id", &record.trace.trace_id().to_be_bytes());
-    line.hex("span_id", &record.trace.span_id().to_be_bytes());
+    line.hex::<32>("trace_id", record.trace.trace_id());
+    line.hex::<16>("span_id", record.trace.span_id().into());
 }
 
 fn request(line: &mut Object<'_>, record: &Record) {
     line.text("http.request.method", cut(record.method.as_str(), LONGEST_METHOD));
-    line.text("url.scheme", record.peer.scheme.as_str());
+    line.word("url.scheme", record.peer.scheme.as_str());
     // Without the query, which can hold a key.
     line.text("url.path", cut(record.uri.path(), LONGEST_TEXT));
     line.text_if("server.address", host(record).as_deref().map(|host| cut(host, LONGEST_TEXT)));
-    line.text("network.protocol.version", version(record.version));
+    line.word("network.protocol.version", version(record.version));
     let peer = record.peer.address.map(|address| address.ip());
     line.address_if("client.address", record.client.or(peer));
     line.address_if("network.peer.address", peer);
@@ -79,11 +78,15 @@ fn response(line: &mut Object<'_>, record: &Record, outcome: Outcome) {
 /// What was decided, for whom, by which snapshot.
 fn decision(line: &mut Object<'_>, record: &Record) {
     line.number_if("scoregate.generation", record.generation);
-    line.text_if("scoregate.service", record.service.as_ref().map(|in_flight| in_flight.service().name().as_str()));
+    if let Some(in_flight) = &record.service {
+        line.word("scoregate.service", in_flight.service().name().as_str());
+    }
     if let Some(principal) = &record.principal {
-        line.text("scoregate.auth.scheme", principal.scheme().as_str());
-        line.display("scoregate.auth.principal", &shown(principal));
-        line.text_if("scoregate.auth.key_slot", principal.slot().map(Slot::as_str));
+        line.word("scoregate.auth.scheme", principal.scheme().as_str());
+        who(line, principal);
+        if let Some(slot) = principal.slot() {
+            line.word("scoregate.auth.key_slot", slot.as_str());
+        }
         line.text_if("scoregate.auth.issuer", issuer(principal));
     }
     if let Some(token) = &record.limited_token {
@@ -96,7 +99,7 @@ fn upstream(line: &mut Object<'_>, record: &Record) {
     if let Some(sent) = &record.upstream {
         // From the request's head until it was handed over.
         line.millis("scoregate.overhead_ms", sent.own);
-        line.text("scoregate.upstream.name", sent.upstream.name().as_str());
+        line.word("scoregate.upstream.name", sent.upstream.name().as_str());
         if let Some((endpoint, after)) = &sent.answered {
             line.text("scoregate.upstream.address", endpoint);
             // From handing the request over until the head of the answer.
@@ -138,15 +141,14 @@ fn issuer(principal: &Principal) -> Option<&str> {
     }
 }
 
-/// The principal with a subject of bearable length: a token can hold one as long as itself.
-fn shown(principal: &Principal) -> Cow<'_, Principal> {
-    if let Principal::Token { issuer, subject } = principal
-        && let short = cut(subject, LONGEST_TEXT)
-        && short.len() < subject.len()
-    {
-        Cow::Owned(Principal::Token { issuer: issuer.clone(), subject: short.into() })
-    } else {
-        Cow::Borrowed(principal)
+/// The principal as it prints itself, its subject of bearable length: a token can hold one as long as itself.
+fn who(line: &mut Object<'_>, principal: &Principal) {
+    let name = "scoregate.auth.principal";
+    match principal {
+        Principal::Service { service, slot } => line.words(name, &["service:", service.as_str(), ":", slot.as_str()]),
+        Principal::Account { account, slot: _ } => line.words(name, &["account:", account.as_str()]),
+        Principal::Token { issuer: _, subject } => line.text(name, &format!("token:{}", cut(subject, LONGEST_TEXT))),
+        Principal::Anonymous => line.word(name, "anonymous"),
     }
 }
 
@@ -186,6 +188,9 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 
 /// The first characters of a text.
 fn cut(text: &str, characters: usize) -> &str {
+    if text.len() <= characters {
+        return text;
+    }
     text.char_indices().nth(characters).map_or(text, |(at, _)| text.split_at(at).0)
 }
 

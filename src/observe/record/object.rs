@@ -4,8 +4,6 @@
 //! it to escape names that are literals; this takes 1.3 µs (`benches/record.rs`). Names are copied, and only a
 //! value that needs escaping goes through `serde_json`.
 
-use std::fmt;
-use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +13,7 @@ use serde::Serializer;
 use super::printable::Printable;
 use super::printable::is_plain;
 use super::stamp::Timestamp;
+use crate::model::hex;
 
 /// An object in the making. Names are literals of this crate, unique, and need no escaping.
 pub(super) struct Object<'b> {
@@ -52,10 +51,20 @@ impl<'b> Object<'b> {
         }
     }
 
-    /// What a value prints, escaped.
-    pub(super) fn display(&mut self, name: &'static str, value: &impl Display) {
+    /// A word of the gateway's own, a name of the configuration: printable ASCII that needs no escaping.
+    pub(super) fn word(&mut self, name: &'static str, value: &str) {
+        self.words(name, &[value]);
+    }
+
+    /// Such words, without anything between them.
+    pub(super) fn words(&mut self, name: &'static str, words: &[&str]) {
+        debug_assert!(words.iter().all(|word| is_plain(word)), "{words:?} would have to be escaped");
         self.name(name);
-        self.escaped(|to| to.collect_str(value));
+        self.buffer.push(b'"');
+        for word in words {
+            self.buffer.extend_from_slice(word.as_bytes());
+        }
+        self.buffer.push(b'"');
     }
 
     pub(super) fn number_if(&mut self, name: &'static str, value: Option<u64>) {
@@ -68,18 +77,30 @@ impl<'b> Object<'b> {
     pub(super) fn address_if(&mut self, name: &'static str, value: Option<IpAddr>) {
         if let Some(value) = value {
             self.name(name);
-            self.plain(format_args!("\"{value}\""));
+            self.buffer.push(b'"');
+            match value {
+                IpAddr::V4(value) => {
+                    for (place, octet) in value.octets().into_iter().enumerate() {
+                        if place > 0 {
+                            self.buffer.push(b'.');
+                        }
+                        self.digits(octet.into());
+                    }
+                }
+                IpAddr::V6(value) => {
+                    let written = write!(self.buffer, "{value}").map_err(serde_json::Error::io);
+                    self.keep(written);
+                }
+            }
+            self.buffer.push(b'"');
         }
     }
 
-    /// A number as all its hexadecimal digits.
-    pub(super) fn hex(&mut self, name: &'static str, bytes: &[u8]) {
+    /// The last `N` hexadecimal digits of a number.
+    pub(super) fn hex<const N: usize>(&mut self, name: &'static str, number: u128) {
         self.name(name);
         self.buffer.push(b'"');
-        for byte in bytes {
-            self.buffer
-                .extend([byte >> 4, byte & 15].map(|half| if half < 10 { b'0' + half } else { b'a' + half - 10 }));
-        }
+        self.buffer.extend_from_slice(&hex::digits::<N>(number));
         self.buffer.push(b'"');
     }
 
@@ -113,15 +134,9 @@ impl<'b> Object<'b> {
     }
 
     fn three_digits(&mut self, number: u64) {
-        for place in [100, 10, 1] {
-            // The remainder is below ten.
-            self.buffer.push(b'0' + u8::try_from(number / place % 10).unwrap_or_default());
-        }
-    }
-
-    fn plain(&mut self, value: fmt::Arguments<'_>) {
-        let written = self.buffer.write_fmt(value).map_err(serde_json::Error::io);
-        self.keep(written);
+        // The remainders are below ten.
+        let digits = [100, 10, 1].map(|place| b'0' + u8::try_from(number / place % 10).unwrap_or_default());
+        self.buffer.extend_from_slice(&digits);
     }
 
     fn escaped(
@@ -157,11 +172,12 @@ mod tests {
         object.text("empty", "");
         object.text("hostile", hostile);
         object.text_if("absent", None);
-        object.display("display", &hostile);
+        object.word("word", "a b");
+        object.words("words", &["service:", "iris"]);
         object.number_if("number", Some(u64::MAX));
         object.address_if("v4", Some([192, 0, 2, 1].into()));
         object.address_if("v6", Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()));
-        object.hex("hex", &[0x00, 0x9f, 0xa0, 0xff]);
+        object.hex::<8>("hex", 0x009f_a0ff);
         object.millis("millis", Duration::from_nanos(1_002_003_999));
         object.millis("nothing", Duration::ZERO);
         object.timestamp("timestamp", Stamp::default().at(Duration::from_micros(1_795_253_400_007_999)));
@@ -174,7 +190,8 @@ mod tests {
                 "plain": "a b~",
                 "empty": "",
                 "hostile": hostile,
-                "display": hostile,
+                "word": "a b",
+                "words": "service:iris",
                 "number": u64::MAX,
                 "v4": "192.0.2.1",
                 "v6": "2001:db8::1",
