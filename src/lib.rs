@@ -15,6 +15,8 @@ pub mod tokens;
 
 pub mod snapshot;
 
+pub mod http1;
+
 pub mod upstream;
 
 pub mod pipeline;

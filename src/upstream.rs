@@ -1,10 +1,12 @@
 //! The way to the upstreams: one [`clients::Clients`] a worker, with connections that no other thread sees.
 //!
-//! Nothing here knows about keys, tokens or services; it gets a target and a request whose headers are ready.
+//! Nothing here knows about keys, tokens or services; it gets a target and somebody who tells a request's headers.
 
 pub mod body;
 pub mod clients;
 pub mod connect;
+pub mod exchange;
+pub mod http1;
 pub mod pool;
 pub mod stream;
 pub mod timer;

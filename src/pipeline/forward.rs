@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderValue;
-use http::Request;
+use http::HeaderName;
+use http::Method;
 use http::Response;
 use http::StatusCode;
-use http::Version;
+use http::Uri;
 use http::header;
 use http::request::Parts;
 use http_body::Body as _;
@@ -29,16 +29,21 @@ use crate::pipeline::admit::Admitted;
 use crate::pipeline::discard::Rest;
 use crate::pipeline::headers;
 use crate::pipeline::headers::Origin;
+use crate::pipeline::headers::Outgoing;
+use crate::pipeline::headers::Reserved;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::relay::AnswerBody;
 use crate::pipeline::relay::Relay;
 use crate::pipeline::upgrade;
 use crate::pipeline::upgrade::Upgrading;
+use crate::snapshot::service::Service;
+use crate::snapshot::target::Endpoint;
 use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
 use crate::upstream::body::TrailerRule;
 use crate::upstream::clients::Answer;
 use crate::upstream::clients::Stopped;
+use crate::upstream::exchange::RequestHead;
 
 /// Forwards an admitted request. The record goes along with the answer's body, and comes back with a refusal.
 ///
@@ -60,43 +65,48 @@ pub async fn send(
     let passed = (!body.is_end_stream()).then(|| record.request_bytes());
     let trailers = (!body.is_end_stream()).then(|| {
         let service = Arc::clone(&admitted.service);
-        TrailerRule::new(move |trailers| {
-            headers::strip_trailers(trailers, &service.identity_headers, &service.key_headers);
-        })
+        TrailerRule::new(move |trailers| reserved(&service).strip_trailers(trailers))
     });
     let limit = settings.max_body_bytes.unwrap_or(u64::MAX);
-    let (body, progress) = RequestBody::new(body, limit, timeouts.idle, passed, trailers);
-    rewrite(&mut head, &admitted, peer, trusts_peer, &record, upgrading.as_ref());
-    record.forwarding(&admitted.target.metrics, Instant::now());
-    let sending = gateway.clients.send(&admitted.target, &timeouts, Request::from_parts(head, body), &progress);
-    let sent = match deadline {
-        None => sending.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline, sending).await {
-            Ok(sent) => sent,
-            Err(_elapsed) => return Err((Failed::TotalTimeout.into(), rest(&progress), record)),
-        },
+    let now = Instant::now();
+    let (body, progress) = RequestBody::new(body, limit, timeouts.idle, passed, trailers, now);
+    record.forwarding(&admitted.target.metrics, now);
+    let sent = {
+        let forwarded = Forwarded {
+            head: &head,
+            admitted: &admitted,
+            peer,
+            trusts_peer,
+            record: &record,
+            upgrading: upgrading.is_some(),
+        };
+        let sending = gateway.clients.send(&admitted.target, &timeouts, &forwarded, body, &progress);
+        match deadline {
+            None => Ok(sending.await),
+            Some(deadline) => tokio::time::timeout_at(deadline, sending).await,
+        }
     };
-    let Answer { response, lease, endpoint } = match sent {
-        Ok(answer) => answer,
-        Err(stopped) => return Err((why(&stopped, &progress), rest(&progress), record)),
+    let Answer { mut head, lease, endpoint } = match sent {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(stopped)) => return Err((why(&stopped, &progress), rest(&progress), record)),
+        Err(_elapsed) => return Err((Failed::TotalTimeout.into(), rest(&progress), record)),
     };
-    record.upstream_head(response.status(), &endpoint, Instant::now());
-    let (mut head, body) = match (response.status(), upgrading) {
+    record.upstream_head(head.status, &endpoint, Instant::now());
+    match (head.status, upgrading) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(upgrading)) => {
-            return Ok(upgrade::answer(gateway, upgrading, response, lease, record, timeouts.idle));
+            return Ok(upgrade::answer(gateway, upgrading, head, lease, record, timeouts.idle));
         }
         // Nobody asked for it, so nobody would know what follows.
         (StatusCode::SWITCHING_PROTOCOLS, None) => {
             return Err((Failed::UpstreamProtocol.into(), rest(&progress), record));
         }
-        _ => response.into_parts(),
-    };
+        _ => {}
+    }
     headers::strip_hop(&mut head.headers);
-    head.headers.remove(header::TE);
     if !head.headers.contains_key(REQUEST_ID) {
         head.headers.insert(REQUEST_ID, record.request_id());
     }
-    let relay = Relay::new(body, record, lease, Rc::clone(&progress), timeouts.idle, deadline);
+    let relay = Relay::new(record, lease, Rc::clone(&progress), timeouts.idle, deadline);
     match relay.take_first().await {
         Ok(relay) => Ok(Response::from_parts(head, AnswerBody::Relayed(relay))),
         Err((failed, record)) => Err((failed.into(), rest(&progress), record)),
@@ -118,46 +128,68 @@ fn upgrade_of(admitted: &Admitted, head: &mut Parts) -> Option<Upgrading> {
     passes.then(|| Upgrading::new(asked))
 }
 
-/// Turns the client's head into the one that the upstream gets.
-fn rewrite(
-    head: &mut Parts,
-    admitted: &Admitted,
-    peer: &Peer,
+/// The headers that every upstream has from the gateway alone.
+static REPLACED: [HeaderName; 2] = [TRACEPARENT, REQUEST_ID];
+
+/// The same, where a trace begins here: its state belongs to one that was not taken over (W3C Trace Context §3.4).
+static REPLACED_WITH_STATE: [HeaderName; 3] = [TRACEPARENT, REQUEST_ID, TRACESTATE];
+
+/// The head that the upstream gets.
+struct Forwarded<'r> {
+    head: &'r Parts,
+    admitted: &'r Admitted,
+    peer: &'r Peer,
     trusts_peer: bool,
-    record: &Record,
-    upgrading: Option<&Upgrading>,
-) {
-    let service = &admitted.service;
-    let origin = Origin {
-        peer: peer.address(),
-        peer_is_trusted: trusts_peer,
-        scheme: if peer.connection.scheme == http::uri::Scheme::HTTPS { "https" } else { "http" },
-        host: admitted.host.to_str().unwrap_or_default(),
-    };
-    let lines = &mut head.headers;
-    headers::strip_request(lines, &service.identity_headers, &service.key_headers);
-    origin.write(lines, head.version);
-    lines.insert(TRACEPARENT, record.trace().traceparent());
-    if record.trace().origin() == trace_context::Origin::Begun {
-        // It belongs to a trace that was not taken over (W3C Trace Context §3.4).
-        lines.remove(TRACESTATE);
+    record: &'r Record,
+    upgrading: bool,
+}
+
+impl RequestHead for Forwarded<'_> {
+    fn method(&self) -> &Method {
+        &self.head.method
     }
-    lines.insert(REQUEST_ID, record.request_id());
-    for (name, value) in &admitted.identity {
-        lines.insert(name.clone(), value.clone());
+
+    fn target(&self) -> &Uri {
+        &self.admitted.uri
     }
-    let host = match &admitted.target.host {
-        // The endpoint's is set once the endpoint is chosen.
-        HostHeader::Client | HostHeader::Endpoint => admitted.host.clone(),
-        HostHeader::Fixed(host) => host.clone(),
-    };
-    if upgrading.is_some() {
-        lines.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        lines.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+
+    fn fields(&self, endpoint: &Endpoint, line: &mut impl FnMut(&HeaderName, &[u8])) {
+        let host = match &self.admitted.target.host {
+            HostHeader::Client => &self.admitted.host,
+            HostHeader::Endpoint => &endpoint.authority,
+            HostHeader::Fixed(host) => host,
+        };
+        line(&header::HOST, host.as_bytes());
+        let trace = self.record.trace();
+        let origin = Origin {
+            peer: self.peer.address(),
+            peer_is_trusted: self.trusts_peer,
+            scheme: if self.peer.connection.scheme == http::uri::Scheme::HTTPS { "https" } else { "http" },
+            host: self.admitted.host.as_bytes(),
+        };
+        let begun = trace.origin() == trace_context::Origin::Begun;
+        let outgoing = Outgoing {
+            client: &self.head.headers,
+            version: self.head.version,
+            reserved: reserved(&self.admitted.service),
+            origin,
+            replaced: if begun { &REPLACED_WITH_STATE } else { &REPLACED },
+        };
+        outgoing.fields(line);
+        line(&TRACEPARENT, &trace.traceparent());
+        line(&REQUEST_ID, self.record.request_id().as_bytes());
+        for (name, value) in &self.admitted.identity {
+            line(name, value.as_bytes());
+        }
+        if self.upgrading {
+            line(&header::CONNECTION, b"upgrade");
+            line(&header::UPGRADE, b"websocket");
+        }
     }
-    lines.insert(header::HOST, host);
-    head.uri = admitted.uri.clone();
-    head.version = Version::HTTP_11;
+}
+
+fn reserved(service: &Service) -> Reserved<'_> {
+    Reserved { identity: &service.identity_headers, keys: &service.key_headers }
 }
 
 /// Whose fault it is that there is no answer.
@@ -167,7 +199,7 @@ fn why(stopped: &Stopped, progress: &Rc<Progress>) -> Refusal {
         Stopped::NoAnswer => Failed::UpstreamTimeout.into(),
         Stopped::Lost(error) => match progress.stopped() {
             Some(denied) => denied.into(),
-            None if error.is_parse() => Failed::UpstreamProtocol.into(),
+            None if error.is_malformed() => Failed::UpstreamProtocol.into(),
             None => Failed::UpstreamClosed.into(),
         },
     }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::HeaderName;
-use http::HeaderValue;
 use http::header;
 use ipnet::IpNet;
 
@@ -54,59 +53,28 @@ fn fate(name: &str) -> Fate {
     }
 }
 
-/// Removes what is between two neighbours only, in a request or an answer.
-///
-/// `TE: trailers` stays in a request: gRPC servers insist on it, and trailers are passed on.
+/// Removes what is between two neighbours only from an answer.
 pub fn strip_hop(headers: &mut HeaderMap) {
-    strip_named(headers);
+    for name in named_by_connection(headers) {
+        headers.remove(name);
+    }
+    headers.remove(header::TE);
     remove_where(headers, |name| fate(name.as_str()) == Fate::OneHop);
 }
 
-/// Removes what a request must not bring to an upstream besides that: credentials, the client's copies of the
-/// headers that the gateway sets, overrides of path and method, and the underscore twins of all of them, which
-/// some servers read as the same header (CGI turns `-` and `_` into one).
-pub fn strip_request(headers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
-    strip_named(headers);
-    remove_where(headers, |name| {
-        let is_set_here = |name: &str| identity.iter().chain(key_headers).any(|own| own == name);
-        match fate(name.as_str()) {
-            Fate::OneHop | Fate::Ours => true,
-            Fate::Rewritten => is_set_here(name.as_str()),
-            Fate::Passes if name.as_str().contains('_') => {
-                let twin = name.as_str().replace('_', "-");
-                fate(&twin) != Fate::Passes || is_set_here(&twin)
-            }
-            Fate::Passes => is_set_here(name.as_str()),
-        }
-    });
+/// What `Connection` names besides what is between two neighbours anyway (RFC 9110 §7.6.1).
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut named = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let usual: [&[u8]; 3] = [b"keep-alive", b"close", b"te"];
+        let unusual = options.filter(|option| !usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)));
+        named.extend(unusual.filter_map(|option| HeaderName::from_bytes(option).ok()));
+    }
+    named
 }
 
-/// Removes what `Connection` names, and of `TE` everything but `trailers`.
-fn strip_named(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            .filter(|name| *name != header::TE)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    if let Some(te) = headers.get(header::TE) {
-        let mut codings = te.to_str().unwrap_or_default().split(',');
-        if codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers")) {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(header::TE);
-        }
-    }
-}
-
-/// One pass over the names; most requests lose one header or two.
+/// One pass over the names; most answers lose one header or two.
 fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in gone {
@@ -114,7 +82,39 @@ fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// Who the request came from, as far as that can be trusted.
+/// The headers that only the gateway may set for a service, and those in which it takes keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Reserved<'a> {
+    /// Who called.
+    pub identity: &'a [HeaderName],
+    /// Where keys are taken.
+    pub keys: &'a [HeaderName],
+}
+
+impl Reserved<'_> {
+    /// Whether a request must not bring a header to an upstream: hop-by-hop ones, credentials, the client's copies of
+    /// what the gateway sets, overrides of path and method, and the underscore twins of all of them, which some
+    /// servers read as the same header (CGI turns `-` and `_` into one).
+    fn forbid(self, name: &str) -> bool {
+        let is_set_here = |name: &str| self.identity.iter().chain(self.keys).any(|own| own == name);
+        match fate(name) {
+            Fate::OneHop | Fate::Ours => true,
+            Fate::Rewritten => is_set_here(name),
+            Fate::Passes if name.contains('_') => {
+                let twin = name.replace('_', "-");
+                fate(&twin) != Fate::Passes || is_set_here(&twin)
+            }
+            Fate::Passes => is_set_here(name),
+        }
+    }
+
+    /// Removes from a request's trailers what its headers may not bring either, and what only headers may say.
+    pub fn strip_trailers(self, trailers: &mut HeaderMap) {
+        remove_where(trailers, |name| self.forbid(name.as_str()) || fate(name.as_str()) == Fate::Rewritten);
+    }
+}
+
+/// Who a request came from, as far as that can be trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     /// The peer of the connection; `None` over a Unix socket.
@@ -124,72 +124,96 @@ pub struct Origin<'a> {
     /// `http` or `https`, of the connection.
     pub scheme: &'static str,
     /// The `Host` that the client sent.
-    pub host: &'a str,
+    pub host: &'a [u8],
 }
 
-impl Origin<'_> {
-    /// Says where a request came from: `X-Forwarded-For`, `-Proto`, `-Host`, and `Via` (RFC 9110 §7.6.3).
+/// A client's headers on their way to an upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// As the client sent them.
+    pub client: &'a HeaderMap,
+    /// In which version of HTTP.
+    pub version: http::Version,
+    /// What must not pass.
+    pub reserved: Reserved<'a>,
+    /// Where they came from.
+    pub origin: Origin<'a>,
+    /// Headers that the gateway writes for every service.
+    pub replaced: &'a [HeaderName],
+}
+
+impl Outgoing<'_> {
+    /// Tells what passes, and where it came from: `X-Forwarded-For`, `-Proto`, `-Host`, and `Via` (RFC 9110 §7.6.3).
     ///
     /// An untrusted peer's own claims are replaced, `Forwarded` (RFC 7239) with them; a trusted peer's are
-    /// continued.
-    pub fn write(&self, headers: &mut HeaderMap, version: http::Version) {
-        if self.peer_is_trusted {
-            self.extend_forwarded(headers);
-        } else {
-            headers.remove(header::FORWARDED);
-            let claims: Vec<HeaderName> =
-                headers.keys().filter(|name| name.as_str().starts_with("x-forwarded")).cloned().collect();
-            for name in claims {
-                headers.remove(name);
+    /// continued. `Host` and the length of the body are left to others.
+    pub fn fields(&self, line: &mut impl FnMut(&HeaderName, &[u8])) {
+        let named = named_by_connection(self.client);
+        for (name, value) in self.client {
+            if self.passes(name) && !named.contains(name) {
+                line(name, value.as_bytes());
             }
         }
-        let hop = match self.peer {
-            Some(peer) => peer.to_string(),
-            None => "unknown".to_owned(),
-        };
-        let mut chain = lines_of(headers, &FORWARDED_FOR);
-        chain.push(&hop);
-        let chain = chain.join(", ");
-        insert(headers, FORWARDED_FOR, &chain);
-        if !headers.contains_key(FORWARDED_PROTO) {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        if self.wants_trailers() {
+            // gRPC servers insist on it, and trailers are passed on.
+            line(&header::TE, b"trailers");
         }
-        if !headers.contains_key(FORWARDED_HOST) {
-            insert(headers, FORWARDED_HOST, self.host);
-        }
-        let via = match version {
-            http::Version::HTTP_2 => "2 scoregate",
-            http::Version::HTTP_10 => "1.0 scoregate",
-            _ => "1.1 scoregate",
-        };
-        headers.append(header::VIA, HeaderValue::from_static(via));
+        self.tell_origin(&named, line);
     }
 
-    fn extend_forwarded(&self, headers: &mut HeaderMap) {
-        let mut chain = lines_of(headers, &header::FORWARDED).join(", ");
-        if chain.is_empty() {
-            return;
-        }
-        let written = match self.peer {
-            Some(IpAddr::V4(peer)) => write!(chain, ", for={peer};proto={}", self.scheme),
-            Some(IpAddr::V6(peer)) => write!(chain, ", for=\"[{peer}]\";proto={}", self.scheme),
-            None => write!(chain, ", for=unknown;proto={}", self.scheme),
+    fn passes(&self, name: &HeaderName) -> bool {
+        let is_claim = *name == header::FORWARDED || name.as_str().starts_with("x-forwarded");
+        let is_continued = self.origin.peer_is_trusted && *name != header::FORWARDED && *name != FORWARDED_FOR;
+        let is_written =
+            [header::HOST, header::TE, header::CONTENT_LENGTH].contains(name) || self.replaced.contains(name);
+        !is_written && !self.reserved.forbid(name.as_str()) && (!is_claim || is_continued)
+    }
+
+    fn wants_trailers(&self) -> bool {
+        let codings =
+            self.client.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    }
+
+    fn tell_origin(&self, named: &[HeaderName], line: &mut impl FnMut(&HeaderName, &[u8])) {
+        let origin = &self.origin;
+        let claimed =
+            |name: &HeaderName| origin.peer_is_trusted && self.client.contains_key(name) && !named.contains(name);
+        let mut chain =
+            if claimed(&FORWARDED_FOR) { lines_of(self.client, &FORWARDED_FOR).join(", ") } else { String::new() };
+        let comma = if chain.is_empty() { "" } else { ", " };
+        let _cannot_fail = match origin.peer {
+            Some(peer) => write!(chain, "{comma}{peer}"),
+            None => write!(chain, "{comma}unknown"),
         };
-        if written.is_ok() {
-            insert(headers, header::FORWARDED, &chain);
+        line(&FORWARDED_FOR, chain.as_bytes());
+        if claimed(&header::FORWARDED) {
+            let mut chain = lines_of(self.client, &header::FORWARDED).join(", ");
+            let _cannot_fail = match origin.peer {
+                Some(IpAddr::V4(peer)) => write!(chain, ", for={peer};proto={}", origin.scheme),
+                Some(IpAddr::V6(peer)) => write!(chain, ", for=\"[{peer}]\";proto={}", origin.scheme),
+                None => write!(chain, ", for=unknown;proto={}", origin.scheme),
+            };
+            line(&header::FORWARDED, chain.as_bytes());
         }
+        if !claimed(&FORWARDED_PROTO) {
+            line(&FORWARDED_PROTO, origin.scheme.as_bytes());
+        }
+        if !claimed(&FORWARDED_HOST) {
+            line(&FORWARDED_HOST, origin.host);
+        }
+        let via: &[u8] = match self.version {
+            http::Version::HTTP_2 => b"2 scoregate",
+            http::Version::HTTP_10 => b"1.0 scoregate",
+            _ => b"1.1 scoregate",
+        };
+        line(&header::VIA, via);
     }
 }
 
 /// All lines of a list: proxies append to the last one, or write one of their own (RFC 9110 §5.3).
 fn lines_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
-}
-
-/// Removes from a request's trailers what its headers may not bring either, and what only headers may say.
-pub fn strip_trailers(trailers: &mut HeaderMap, identity: &[HeaderName], key_headers: &[HeaderName]) {
-    strip_request(trailers, identity, key_headers);
-    remove_where(trailers, |name| fate(name.as_str()) == Fate::Rewritten);
 }
 
 /// The client's address: the peer's, or behind trusted proxies the last one that none of them vouches for.
@@ -212,26 +236,20 @@ pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderM
     Some(nearest)
 }
 
-/// Sets a header to text that came from outside; text that cannot stand in a header is left out.
-pub fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    match HeaderValue::from_str(text) {
-        Ok(value) => drop(headers.insert(name, value)),
-        Err(_not_a_value) => drop(headers.remove(name)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::net::Ipv4Addr;
 
     use http::HeaderMap;
     use http::HeaderName;
     use http::HeaderValue;
 
     use super::Origin;
+    use super::Outgoing;
+    use super::Reserved;
     use super::client_address;
     use super::strip_hop;
-    use super::strip_request;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -239,6 +257,26 @@ mod tests {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         map
+    }
+
+    const STRANGER: Origin<'_> = Origin {
+        peer: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+        peer_is_trusted: false,
+        scheme: "http",
+        host: b"a.example",
+    };
+    const TRUSTED: Origin<'_> = Origin { peer_is_trusted: true, ..STRANGER };
+    const NOTHING: Reserved<'_> = Reserved { identity: &[], keys: &[] };
+
+    /// What an upstream gets to see.
+    fn outgoing(client: &HeaderMap, reserved: Reserved<'_>, origin: Origin<'_>) -> HeaderMap {
+        let mut told = HeaderMap::new();
+        Outgoing { client, version: http::Version::HTTP_11, reserved, origin, replaced: &[] }.fields(
+            &mut |name, value| {
+                told.append(name, HeaderValue::from_bytes(value).unwrap());
+            },
+        );
+        told
     }
 
     fn names(map: &HeaderMap) -> Vec<&str> {
@@ -249,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_connection_names_goes_with_it() {
-        let mut sent = headers(&[
+        let sent = headers(&[
             ("connection", "keep-alive, X-One"),
             ("connection", "te, close, not a token"),
             ("x-one", "1"),
@@ -262,14 +300,21 @@ mod tests {
             ("proxy-authorization", "Basic x"),
             ("trailer", "x-sum"),
         ]);
-        strip_hop(&mut sent);
-        assert_eq!(names(&sent), ["te", "trailer", "x-two"]);
-        assert_eq!(sent["te"], "trailers");
+        let told = outgoing(&sent, NOTHING, STRANGER);
+        let own = ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+        assert_eq!(
+            names(&told).into_iter().filter(|name| !own.contains(name)).collect::<Vec<_>>(),
+            ["te", "trailer", "x-two"]
+        );
+        assert_eq!(told["te"], "trailers");
+        let mut answer = sent;
+        strip_hop(&mut answer);
+        assert_eq!(names(&answer), ["trailer", "x-two"]);
     }
 
     #[test]
     fn credentials_identity_and_their_twins_stay_here() {
-        let mut sent = headers(&[
+        let sent = headers(&[
             ("authorization", "Bearer k"),
             ("ocp-apim-subscription-key", "k"),
             ("ocp_apim_subscription_key", "k"),
@@ -287,8 +332,13 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         let identity = [HeaderName::from_static("x-scoregate-principal")];
-        strip_request(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
-        assert_eq!(names(&sent), ["content-type", "my_header"]);
+        let told =
+            outgoing(&sent, Reserved { identity: &identity, keys: &[HeaderName::from_static("x-key")] }, STRANGER);
+        let own = ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+        assert_eq!(
+            names(&told).into_iter().filter(|name| !own.contains(name)).collect::<Vec<_>>(),
+            ["content-type", "my_header"]
+        );
     }
 
     #[test]
@@ -299,32 +349,39 @@ mod tests {
             ("x-forwarded-port", "444"),
             ("forwarded", "for=9.9.9.9"),
         ];
-        let peer: IpAddr = "10.0.0.1".parse().unwrap();
-        let mut origin = Origin { peer: Some(peer), peer_is_trusted: false, scheme: "http", host: "a.example" };
-
-        let mut sent = headers(&lines);
-        origin.write(&mut sent, http::Version::HTTP_11);
-        assert_eq!(names(&sent), ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
+        let told = outgoing(&headers(&lines), NOTHING, STRANGER);
+        assert_eq!(names(&told), ["via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
         assert_eq!(
-            (&sent["x-forwarded-for"], &sent["x-forwarded-proto"]),
+            (&told["x-forwarded-for"], &told["x-forwarded-proto"]),
             (&"10.0.0.1".parse().unwrap(), &"http".parse().unwrap())
         );
 
-        origin.peer_is_trusted = true;
-        let mut sent = headers(&lines);
-        origin.write(&mut sent, http::Version::HTTP_11);
-        assert_eq!(sent["x-forwarded-for"], "9.9.9.9, 10.0.0.1");
-        assert_eq!(sent["x-forwarded-proto"], "https");
-        assert_eq!(sent["forwarded"], "for=9.9.9.9, for=10.0.0.1;proto=http");
+        let told = outgoing(&headers(&lines), NOTHING, TRUSTED);
+        assert_eq!(told["x-forwarded-for"], "9.9.9.9, 10.0.0.1");
+        assert_eq!(told["x-forwarded-proto"], "https");
+        assert_eq!(told["x-forwarded-port"], "444");
+        assert_eq!(told["forwarded"], "for=9.9.9.9, for=10.0.0.1;proto=http");
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_names_in_connection_is_no_claim() {
+        let sent = headers(&[
+            ("connection", "x-forwarded-for, x-forwarded-proto"),
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let told = outgoing(&sent, NOTHING, TRUSTED);
+        assert_eq!(
+            (&told["x-forwarded-for"], &told["x-forwarded-proto"]),
+            (&"10.0.0.1".parse().unwrap(), &"http".parse().unwrap())
+        );
     }
 
     #[test]
     fn a_chain_of_several_lines_is_one_chain() {
-        let mut sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "2.2.2.2")]);
-        let peer: IpAddr = "10.0.0.1".parse().unwrap();
-        let origin = Origin { peer: Some(peer), peer_is_trusted: true, scheme: "http", host: "a.example" };
-        origin.write(&mut sent, http::Version::HTTP_11);
-        assert_eq!(sent.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["6.6.6.6, 2.2.2.2, 10.0.0.1"]);
+        let sent = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "2.2.2.2")]);
+        let told = outgoing(&sent, NOTHING, TRUSTED);
+        assert_eq!(told.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["6.6.6.6, 2.2.2.2, 10.0.0.1"]);
     }
 
     #[test]
@@ -338,15 +395,15 @@ mod tests {
             ("x-forwarded-for", "1.1.1.1"),
         ]);
         let identity = [HeaderName::from_static("x-scoregate-principal")];
-        super::strip_trailers(&mut sent, &identity, &[HeaderName::from_static("x-key")]);
+        Reserved { identity: &identity, keys: &[HeaderName::from_static("x-key")] }.strip_trailers(&mut sent);
         assert_eq!(names(&sent), ["x-sum"]);
     }
 
     #[test]
     fn an_identity_header_among_the_forwarding_ones_is_still_the_gateways() {
-        let mut sent = headers(&[("x-forwarded-user", "root")]);
-        strip_request(&mut sent, &[HeaderName::from_static("x-forwarded-user")], &[]);
-        assert!(sent.is_empty());
+        let sent = headers(&[("x-forwarded-user", "root")]);
+        let reserved = Reserved { identity: &[HeaderName::from_static("x-forwarded-user")], keys: &[] };
+        assert!(!outgoing(&sent, reserved, TRUSTED).contains_key("x-forwarded-user"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::model::name::Name;
 use crate::model::refusal::Denied;
@@ -150,7 +151,7 @@ pub(super) async fn answer(
 
 async fn read(body: Incoming, idle: Duration, record: &mut Record) -> Result<Bytes, Unissued> {
     let most = IssueRequest::MAX_BODY_BYTES as u64;
-    let (body, progress) = RequestBody::new(body, most, idle, Some(record.request_bytes()), None);
+    let (body, progress) = RequestBody::new(body, most, idle, Some(record.request_bytes()), None, Instant::now());
     match tokio::time::timeout(BODY_WITHIN, body.collect()).await {
         Err(_elapsed) => Err(Denied::BodyTimeout.into()),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -1,6 +1,5 @@
 //! The upstream's answer on its way to the client: streamed, counted, its record and its connection in tow.
 
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -11,13 +10,13 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
 use crate::model::refusal::Failed;
 use crate::observe::record::Record;
 use crate::upstream::body::Progress;
+use crate::upstream::exchange::Lost;
 use crate::upstream::pool::Lease;
 use crate::upstream::timer::IdleTimer;
 
@@ -35,7 +34,7 @@ pub enum AnswerBody {
 pub enum Broken {
     /// The upstream's connection broke.
     #[error("the upstream's answer stopped in the middle")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Lost),
     /// The upstream sent nothing for too long, or the exchange as a whole took too long.
     #[error("the upstream's answer took too long: {}", .0.row().code)]
     TooSlow(Failed),
@@ -44,10 +43,10 @@ pub enum Broken {
 /// An upstream's body, with what has to be done at its end.
 #[derive(Debug)]
 pub struct Relay {
-    inner: Incoming,
     /// A piece that was there as soon as the head, so that one write takes both.
     first: Option<Frame<Bytes>>,
     record: Option<Record>,
+    /// Where it comes from, until its end.
     lease: Option<Lease>,
     request: Rc<Progress>,
     timer: IdleTimer,
@@ -55,9 +54,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Relays `inner`; waits at most `idle` for each piece, and until `deadline` for all.
+    /// Relays what comes over `lease`; waits at most `idle` for each piece, and until `deadline` for all.
     pub fn new(
-        inner: Incoming,
         record: Record,
         lease: Lease,
         request: Rc<Progress>,
@@ -65,7 +63,6 @@ impl Relay {
         deadline: Option<Instant>,
     ) -> Box<Self> {
         Box::new(Self {
-            inner,
             first: None,
             record: Some(record),
             lease: Some(lease),
@@ -77,18 +74,17 @@ impl Relay {
 
     /// Takes up what the upstream has sent along with the head.
     ///
-    /// The body belongs to another task, which delivers a piece when it is asked. One turn of the queue lets it;
-    /// without that the head would leave in a write of its own. Nothing is waited for: an event stream's head
+    /// Without that the head would leave in a write of its own. Over HTTP/2 the body belongs to another task, which
+    /// delivers a piece when it is asked; one turn of the queue lets it. Nothing is waited for: an event stream's head
     /// goes out at once.
     ///
     /// # Errors
     /// An answer that is broken from the start: its head has not gone out, so the client can be told honestly.
     pub async fn take_first(mut self: Box<Self>) -> Result<Box<Self>, (Failed, Record)> {
-        if self.inner.is_end_stream() {
-            return Ok(self);
-        }
-        for turn in [Turn::Asks, Turn::Takes] {
-            let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.inner).poll_frame(cx))).await;
+        let Some(lease) = self.lease.as_mut().filter(|lease| !lease.is_end_stream()) else { return Ok(self) };
+        let turns: &[Turn] = if lease.is_shared() { &[Turn::Asks, Turn::Takes] } else { &[Turn::Takes] };
+        for turn in turns {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(lease.poll_frame(cx))).await;
             match (polled, turn) {
                 (Poll::Ready(Some(Ok(frame))), _) => {
                     self.first = Some(frame);
@@ -127,12 +123,8 @@ impl Relay {
     }
 }
 
-/// hyper tells broken chunks as input that is invalid, and only by their cause.
-fn failure_of(error: &hyper::Error) -> Failed {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    let invalid =
-        cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
-    if error.is_parse() || invalid { Failed::UpstreamProtocol } else { Failed::UpstreamClosed }
+fn failure_of(lost: &Lost) -> Failed {
+    if lost.is_malformed() { Failed::UpstreamProtocol } else { Failed::UpstreamClosed }
 }
 
 #[derive(Clone, Copy)]
@@ -162,7 +154,7 @@ impl Body for Relay {
         let this = self.get_mut();
         let polled = match this.first.take() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut this.inner).poll_frame(cx),
+            None => this.lease.as_mut().map_or(Poll::Ready(None), |lease| lease.poll_frame(cx)),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -170,7 +162,7 @@ impl Body for Relay {
                 if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
                     record.response_bytes(data.len() as u64);
                 }
-                if this.inner.is_end_stream() {
+                if this.is_end_stream() {
                     this.ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -198,15 +190,15 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.inner.is_end_stream()
+        self.first.is_none() && self.lease.as_ref().is_none_or(Lease::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        let rest = self.lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint);
         match &self.first {
-            None => self.inner.size_hint(),
+            None => rest,
             Some(first) => {
                 let here = first.data_ref().map_or(0, |data| data.len() as u64);
-                let rest = self.inner.size_hint();
                 let mut both = SizeHint::new();
                 both.set_lower(rest.lower() + here);
                 if let Some(upper) = rest.upper() {

@@ -8,11 +8,13 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Buf as _;
 use bytes::Bytes;
+use bytes::BytesMut;
 use http::HeaderValue;
 use http::Response;
 use http::header;
-use hyper::body::Incoming;
+use http::response::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
@@ -42,28 +44,28 @@ impl Upgrading {
 pub fn answer(
     gateway: &Gateway,
     upgrading: Upgrading,
-    mut response: Response<Incoming>,
+    mut head: Parts,
     lease: Lease,
     record: Record,
     idle: Duration,
 ) -> Response<AnswerBody> {
-    let upstream = hyper::upgrade::on(&mut response);
-    gateway.tasks.spawn_local(tunnel(upgrading.0, upstream, lease, record, idle));
-    let (mut head, _no_body) = response.into_parts();
+    gateway.tasks.spawn_local(tunnel(upgrading.0, lease, record, idle));
     headers::strip_hop(&mut head.headers);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     Response::from_parts(head, AnswerBody::Own(Some(Bytes::new()), None))
 }
 
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, lease: Lease, mut record: Record, idle: Duration) {
-    let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+async fn tunnel(client: OnUpgrade, lease: Lease, mut record: Record, idle: Duration) {
+    let (Ok(client), Some((upstream, early, switched))) = (client.await, lease.into_switched()) else {
         record.broke_off(Failed::UpstreamClosed);
         return;
     };
     let moved = Rc::new(Moved { at: Cell::new(Instant::now()), to_client: Cell::new(0) });
-    let mut client = Watched { inner: TokioIo::new(client), moved: Rc::clone(&moved), side: Side::Client };
-    let mut upstream = Watched { inner: TokioIo::new(upstream), moved: Rc::clone(&moved), side: Side::Upstream };
+    let (moved_by_client, nothing) = (Rc::clone(&moved), BytesMut::new());
+    let mut client =
+        Watched { inner: TokioIo::new(client), early: nothing, moved: moved_by_client, side: Side::Client };
+    let mut upstream = Watched { inner: upstream, early, moved: Rc::clone(&moved), side: Side::Upstream };
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied.map(drop),
         () = stillness(&moved, idle) => Err(io::ErrorKind::TimedOut.into()),
@@ -75,7 +77,7 @@ async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, lease: Lease, mut record
         Ok(()) | Err(_) => record.complete(),
     }
     // The connection was the tunnel's; only its place in the pool's count is given back.
-    drop(lease);
+    drop(switched);
 }
 
 #[derive(Debug)]
@@ -104,6 +106,8 @@ enum Side {
 /// A connection that notes when something was read from it.
 struct Watched<T> {
     inner: T,
+    /// What had been read before the switch.
+    early: BytesMut,
     moved: Rc<Moved>,
     side: Side,
 }
@@ -111,7 +115,13 @@ struct Watched<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let read = if self.early.is_empty() {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        } else {
+            let room = buf.remaining().min(self.early.len());
+            buf.put_slice(&self.early.copy_to_bytes(room));
+            Poll::Ready(Ok(()))
+        };
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
             self.moved.at.set(Instant::now());

@@ -89,7 +89,8 @@ impl std::fmt::Debug for TrailerRule {
 }
 
 impl RequestBody {
-    /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece, and counts into `passed`.
+    /// Passes on `inner`, at most `limit` bytes of it, waiting at most `idle` for each piece, from `now` on, and
+    /// counts into `passed`.
     #[must_use]
     pub fn new(
         inner: Incoming,
@@ -97,14 +98,15 @@ impl RequestBody {
         idle: Duration,
         passed: Option<ByteCount>,
         trailers: Option<TrailerRule>,
+        now: Instant,
     ) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress {
             completed: Cell::new(None),
             stopped: Cell::new(None),
-            unclaimed_since: Cell::new(Some(Instant::now())),
+            unclaimed_since: Cell::new(Some(now)),
         });
         if inner.is_end_stream() {
-            progress.complete();
+            progress.completed.set(Some(now));
         }
         (
             Self { inner, progress: Rc::clone(&progress), passed, left: limit, timer: IdleTimer::new(idle), trailers },

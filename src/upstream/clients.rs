@@ -3,20 +3,17 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
 
-use http::Request;
-use http::Response;
-use http::Uri;
-use http::header::HOST;
-use http::uri::Authority;
-use http::uri::Scheme;
-use hyper::body::Incoming;
+use http::response::Parts;
 use tokio::time::Instant;
 
-use crate::config::HostHeader;
-use crate::config::Protocol;
 use crate::config::Timeouts;
 use crate::model::refusal::Failed;
 use crate::snapshot::target::Endpoint;
@@ -24,45 +21,41 @@ use crate::snapshot::target::EndpointId;
 use crate::snapshot::target::Target;
 use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
+use crate::upstream::exchange::Lost;
+use crate::upstream::exchange::RequestHead;
 use crate::upstream::pool::Lease;
 use crate::upstream::pool::Pool;
 use crate::upstream::pool::SendError;
+use crate::upstream::timer::Alarm;
 
 /// Connections that a request may find closed before it gives up: each time none of it was written.
 const STALE_TRIES: usize = 4;
 
-/// Ends when an answer has been awaited for `timeouts.response` since the request was complete, or when the upstream
-/// has taken nothing more of the request's body for `timeouts.idle`. While the client is waited for, the body's own
-/// deadline holds.
-async fn silence(progress: &Progress, timeouts: &Timeouts) {
-    let begun = Instant::now();
-    loop {
-        let until = match (progress.completed(), progress.unclaimed_since()) {
-            (Some(completed), _) => completed + timeouts.response,
-            (None, Some(since)) => since.max(begun) + timeouts.idle,
-            (None, None) => {
-                tokio::time::sleep(timeouts.response.min(timeouts.idle)).await;
-                continue;
-            }
-        };
-        if Instant::now() >= until {
-            return;
-        }
-        tokio::time::sleep_until(until.min(Instant::now() + timeouts.response)).await;
-    }
+/// How long an answer may be waited for.
+#[derive(Debug)]
+struct Patience<'t> {
+    timeouts: &'t Timeouts,
+    progress: &'t Progress,
+    begun: Instant,
 }
 
-/// Moves `Host` into the target, where HTTP/2 has it: `:authority` and `:scheme` (RFC 9113 §8.3.1). A request that is
-/// sent again has it there already.
-fn name_authority(request: &mut Request<RequestBody>, endpoint: &Endpoint) {
-    let Some(host) = request.headers_mut().remove(HOST) else { return };
-    let mut parts = request.uri().clone().into_parts();
-    parts.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = Authority::try_from(host.as_bytes()).ok();
-    match Uri::from_parts(parts) {
-        Ok(uri) => *request.uri_mut() = uri,
-        // No authority, no target: `Host` alone is understood as well.
-        Err(_no_authority) => drop(request.headers_mut().insert(HOST, host)),
+impl Patience<'_> {
+    /// Ready when an answer has been awaited for `response` since the request was complete, or when the upstream has
+    /// taken nothing more of the request's body for `idle`. While the client is waited for, the body's own deadline
+    /// holds.
+    fn poll_over(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let over = match (self.progress.completed(), self.progress.unclaimed_since()) {
+                (Some(completed), _) => Some(completed + self.timeouts.response),
+                (None, Some(since)) => Some(since.max(self.begun) + self.timeouts.idle),
+                (None, None) => None,
+            };
+            let look_again = || Instant::now() + self.timeouts.response.min(self.timeouts.idle);
+            ready!(alarm.poll(over.unwrap_or_else(look_again), cx));
+            if over.is_some() {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -76,9 +69,9 @@ pub struct Clients {
 /// An upstream's answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its head, and the body that is still coming.
-    pub response: Response<Incoming>,
-    /// The place on the connection; give it back when the body has ended.
+    /// Its head.
+    pub head: Parts,
+    /// The connection, over which the body is still coming.
     pub lease: Lease,
     /// Who answered.
     pub endpoint: Arc<str>,
@@ -90,7 +83,7 @@ pub enum Stopped {
     /// No connection could be had, or none in time.
     NotSent(Failed),
     /// The request was on its way when the connection broke.
-    Lost(hyper::Error),
+    Lost(Lost),
     /// The answer's head did not come in time.
     NoAnswer,
 }
@@ -113,10 +106,10 @@ impl Clients {
         &self,
         target: &Target,
         timeouts: &Timeouts,
-        request: Request<RequestBody>,
+        request: &impl RequestHead,
+        mut body: RequestBody,
         progress: &Progress,
     ) -> Result<Answer, Stopped> {
-        let mut request = Box::new(request);
         let mut unreachable = 0_u64;
         let mut stale = 0;
         loop {
@@ -131,22 +124,24 @@ impl Clients {
                     continue;
                 }
             };
-            if target.host == HostHeader::Endpoint {
-                request.headers_mut().insert(HOST, endpoint.authority.clone());
-            }
-            if endpoint.protocol == Protocol::Http2 {
-                name_authority(&mut request, endpoint);
-            }
-            let sent = tokio::select! {
-                biased;
-                sent = lease.send(*request) => sent,
-                () = silence(progress, timeouts) => return Err(Stopped::NoAnswer),
+            let patience = Patience { timeouts, progress, begun: Instant::now() };
+            let mut alarm = lease.alarm();
+            let sent = {
+                let mut sending = pin!(lease.send(request, endpoint, body));
+                poll_fn(|cx| match sending.as_mut().poll(cx) {
+                    Poll::Ready(sent) => Poll::Ready(Some(sent)),
+                    Poll::Pending => patience.poll_over(&mut alarm, cx).map(|()| None),
+                })
+                .await
             };
-            match sent {
-                Ok(response) => return Ok(Answer { response, lease, endpoint: Arc::clone(&endpoint.label) }),
+            match sent.ok_or(Stopped::NoAnswer)? {
+                Ok(head) => {
+                    lease.keep_alarm(alarm);
+                    return Ok(Answer { head, lease, endpoint: Arc::clone(&endpoint.label) });
+                }
                 Err(SendError::Unsent(back)) if stale < STALE_TRIES => {
                     stale += 1;
-                    request = back;
+                    body = back;
                 }
                 Err(SendError::Unsent(_)) => return Err(Stopped::NotSent(Failed::UpstreamClosed)),
                 Err(SendError::Lost(error)) => return Err(Stopped::Lost(error)),

@@ -2,20 +2,30 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderValue;
 use http::Request;
-use http::Response;
+use http::Uri;
+use http::header::HOST;
+use http::response::Parts;
+use http::uri::Authority;
+use http::uri::Scheme;
+use http_body::Body as _;
+use http_body::Frame;
+use http_body::SizeHint;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Protocol;
@@ -25,6 +35,11 @@ use crate::observe::metrics::UpstreamMetrics;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::connect;
+use crate::upstream::exchange::Lost;
+use crate::upstream::exchange::RequestHead;
+use crate::upstream::http1;
+use crate::upstream::stream::Stream;
+use crate::upstream::timer::Alarm;
 
 /// Requests that one HTTP/2 connection carries at once before another is opened. A peer that allows fewer makes
 /// the rest wait inside hyper.
@@ -58,16 +73,15 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Exclusive,
+    connection: Box<Exclusive>,
     since: Instant,
 }
 
 /// An HTTP/1 connection: one exchange at a time.
 #[derive(Debug)]
 struct Exclusive {
-    sender: http1::SendRequest<RequestBody>,
-    /// Reads and writes. It would go on with an exchange that nobody waits for any longer.
-    task: AbortHandle,
+    wire: http1::Connection<Stream>,
+    alarm: Alarm,
     counted: Counted,
 }
 
@@ -79,7 +93,7 @@ struct Shared {
     last_used: Cell<Instant>,
 }
 
-/// A place on a connection for one request. Dropped before [`Lease::finish`], it takes the HTTP/1 connection
+/// A place on a connection for one request and its answer. Dropped before [`Lease::finish`], it takes the HTTP/1 connection
 /// with it, or resets the HTTP/2 stream: nothing that an unfinished exchange left behind is used again.
 #[derive(Debug)]
 pub struct Lease {
@@ -89,8 +103,9 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Connection {
-    Http1(Exclusive),
-    Http2(Rc<Shared>),
+    Http1(Box<Exclusive>),
+    /// And the body of the answer, once its head has come.
+    Http2(Rc<Shared>, Option<Incoming>),
     Returned,
 }
 
@@ -131,9 +146,9 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub enum SendError {
     /// Nothing of it was written: it may be sent again.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(RequestBody),
     /// The upstream may have seen it.
-    Lost(hyper::Error),
+    Lost(Lost),
 }
 
 impl Pool {
@@ -157,7 +172,7 @@ impl Pool {
                 connection.counted.turn(PoolState::Active);
                 Connection::Http1(connection)
             }),
-            Protocol::Http2 => self.share().map(Connection::Http2),
+            Protocol::Http2 => self.share().map(|shared| Connection::Http2(shared, None)),
         };
         let connection = match waiting {
             Some(connection) => connection,
@@ -171,7 +186,7 @@ impl Pool {
     /// Closes what has idled too long; `false` when nothing is left.
     pub fn sweep(&self, now: Instant) -> bool {
         let stale = |since: Instant| now.duration_since(since) >= IDLE_FOR;
-        self.http1.borrow_mut().retain(|idle| !idle.connection.sender.is_closed() && !stale(idle.since));
+        self.http1.borrow_mut().retain_mut(|idle| !stale(idle.since) && idle.connection.wire.is_alive());
         self.http2.borrow_mut().retain(|shared| {
             !shared.sender.is_closed() && (shared.streams.get() > 0 || !stale(shared.last_used.get()))
         });
@@ -179,21 +194,11 @@ impl Pool {
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.
-    fn take_idle(&self) -> Option<Exclusive> {
+    fn take_idle(&self) -> Option<Box<Exclusive>> {
         let mut idle = self.http1.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
-            if connection.sender.is_ready() {
-                return Some(connection);
-            }
-            if !connection.sender.is_closed() {
-                // Its task has yet to run to the end of the last exchange; the one below may be ready.
-                let ready = |idle: &Idle| idle.connection.sender.is_ready();
-                let below = idle.iter().rposition(ready).map(|at| idle.swap_remove(at).connection);
-                idle.push(Idle { connection, since });
-                return below;
-            }
-        }
-        None
+        std::iter::from_fn(|| idle.pop())
+            .map(|idle| idle.connection)
+            .find_map(|mut connection| connection.wire.is_alive().then_some(connection))
     }
 
     fn share(&self) -> Option<Rc<Shared>> {
@@ -203,19 +208,17 @@ impl Pool {
     }
 
     async fn open(&self, endpoint: &Endpoint, within: Duration) -> Result<Connection, Failed> {
-        let io = TokioIo::new(connect(endpoint, within).await?);
+        let io = connect(endpoint, within).await?;
         match endpoint.protocol {
-            Protocol::Http1 => {
-                let (sender, connection) =
-                    http1::Builder::new().handshake(io).await.map_err(|_closed| Failed::UpstreamClosed)?;
-                let serving = async move { connection.with_upgrades().await.unwrap_or_else(|error| ended(&error)) };
-                let task = tokio::task::spawn_local(serving).abort_handle();
-                Ok(Connection::Http1(Exclusive { sender, task, counted: Counted::opened(endpoint.metrics.as_ref()) }))
-            }
+            Protocol::Http1 => Ok(Connection::Http1(Box::new(Exclusive {
+                wire: http1::Connection::new(io),
+                alarm: Alarm::default(),
+                counted: Counted::opened(endpoint.metrics.as_ref()),
+            }))),
             Protocol::Http2 => {
                 let mut builder = http2::Builder::new(LocalExecutor);
                 builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
-                let (sender, connection) = tokio::time::timeout(within, builder.handshake(io))
+                let (sender, connection) = tokio::time::timeout(within, builder.handshake(TokioIo::new(io)))
                     .await
                     .map_err(|_elapsed| Failed::UpstreamConnectTimeout)?
                     .map_err(|_broken| Failed::UpstreamProtocol)?;
@@ -227,7 +230,7 @@ impl Pool {
                     last_used: Cell::new(Instant::now()),
                 });
                 self.http2.borrow_mut().push(Rc::clone(&shared));
-                Ok(Connection::Http2(shared))
+                Ok(Connection::Http2(shared, None))
             }
         }
     }
@@ -241,40 +244,159 @@ fn ended(error: &hyper::Error) {
 impl Lease {
     fn new(pool: Rc<Pool>, connection: Connection) -> Self {
         pool.in_flight.set(pool.in_flight.get() + 1);
-        if let Connection::Http2(shared) = &connection {
+        if let Connection::Http2(shared, _) = &connection {
             shared.streams.set(shared.streams.get() + 1);
             shared.counted.turn(PoolState::Active);
         }
         Self { pool, connection }
     }
 
+    /// The timer of the connection, for as long as the request waits. A connection that is shared has none to lend.
+    pub fn alarm(&mut self) -> Alarm {
+        match &mut self.connection {
+            Connection::Http1(connection) => std::mem::take(&mut connection.alarm),
+            Connection::Http2(..) | Connection::Returned => Alarm::default(),
+        }
+    }
+
+    /// Gives the timer back.
+    pub fn keep_alarm(&mut self, alarm: Alarm) {
+        if let Connection::Http1(connection) = &mut self.connection {
+            connection.alarm = alarm;
+        }
+    }
+
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
-    /// [`SendError::Unsent`] gives the request back when no byte of it was written.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        let sent: Result<_, TrySendError<_>> = match &mut self.connection {
-            Connection::Http1(connection) => connection.sender.try_send_request(request).await,
-            Connection::Http2(shared) => shared.sender.clone().try_send_request(request).await,
-            Connection::Returned => return Err(SendError::Unsent(Box::new(request))),
-        };
-        sent.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::Unsent(Box::new(request)),
-            None => SendError::Lost(error.into_error()),
-        })
+    /// [`SendError::Unsent`] gives the body back when no byte of the request was written.
+    pub async fn send(
+        &mut self,
+        request: &impl RequestHead,
+        endpoint: &Endpoint,
+        body: RequestBody,
+    ) -> Result<Parts, SendError> {
+        match &mut self.connection {
+            Connection::Http1(connection) => {
+                connection.wire.begin(request, endpoint, body);
+                let head = std::future::poll_fn(|cx| connection.wire.poll_head(cx)).await.map_err(SendError::Lost)?;
+                let (mut parts, ()) = http::Response::new(()).into_parts();
+                (parts.status, parts.version, parts.headers) = (head.status, head.version, head.fields);
+                Ok(parts)
+            }
+            Connection::Http2(shared, incoming) => {
+                let request = http2_request(request, endpoint, body);
+                let response =
+                    shared.sender.clone().try_send_request(request).await.map_err(|mut error| {
+                        match error.take_message() {
+                            Some(request) => SendError::Unsent(request.into_body()),
+                            None => SendError::Lost(error.into_error().into()),
+                        }
+                    })?;
+                let (parts, body) = response.into_parts();
+                *incoming = Some(body);
+                Ok(parts)
+            }
+            Connection::Returned => Err(SendError::Unsent(body)),
+        }
+    }
+
+    /// The next piece of the answer's body.
+    ///
+    /// # Errors
+    /// [`Lost`] when the answer stops before its end.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        match &mut self.connection {
+            Connection::Http1(connection) => connection.wire.poll_frame(cx),
+            Connection::Http2(_, Some(body)) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Lost::from)))
+            }
+            Connection::Http2(_, None) | Connection::Returned => Poll::Ready(None),
+        }
+    }
+
+    /// Whether the answer has come to its end.
+    pub fn is_end_stream(&self) -> bool {
+        match &self.connection {
+            Connection::Http1(connection) => connection.wire.is_end_stream(),
+            Connection::Http2(_, body) => body.as_ref().is_none_or(Incoming::is_end_stream),
+            Connection::Returned => true,
+        }
+    }
+
+    /// How much of the answer's body is left.
+    pub fn size_hint(&self) -> SizeHint {
+        match &self.connection {
+            Connection::Http1(connection) => connection.wire.size_hint(),
+            Connection::Http2(_, body) => body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
+            Connection::Returned => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Whether a task of its own delivers the answer's body, which then takes a turn to arrive.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.connection, Connection::Http2(..))
     }
 
     /// The exchange is over on both sides: the connection may carry another one.
     pub fn finish(mut self) {
         match std::mem::replace(&mut self.connection, Connection::Returned) {
-            Connection::Http1(connection) if !connection.sender.is_closed() => {
+            Connection::Http1(connection) if connection.wire.is_over() => {
                 connection.counted.turn(PoolState::Idle);
                 self.pool.http1.borrow_mut().push(Idle { connection, since: Instant::now() });
             }
-            Connection::Http2(shared) => shared.release(),
+            Connection::Http2(shared, _) => shared.release(),
             Connection::Http1(..) | Connection::Returned => {}
         }
     }
+
+    /// The bare connection after an answer of 101, and what has been read of the protocol that it speaks now. Only
+    /// HTTP/1 switches. The place is taken until the returned guard is dropped.
+    pub fn into_switched(mut self) -> Option<(Stream, BytesMut, Switched)> {
+        match std::mem::replace(&mut self.connection, Connection::Returned) {
+            Connection::Http1(connection) => {
+                let Exclusive { wire, alarm: _, counted } = *connection;
+                let (io, early) = wire.into_parts();
+                Some((io, early, Switched { _lease: self, _counted: counted }))
+            }
+            Connection::Http2(shared, _) => {
+                shared.release();
+                None
+            }
+            Connection::Returned => None,
+        }
+    }
+}
+
+/// Counts a connection that carries another protocol by now.
+#[derive(Debug)]
+pub struct Switched {
+    _lease: Lease,
+    _counted: Counted,
+}
+
+/// The same request for HTTP/2, where `Host` is part of the target: `:authority` and `:scheme` (RFC 9113 §8.3.1).
+fn http2_request(head: &impl RequestHead, endpoint: &Endpoint, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    request.method_mut().clone_from(head.method());
+    let fields = request.headers_mut();
+    head.fields(endpoint, &mut |name, value| {
+        // Whoever tells fields has them from headers.
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            fields.append(name.clone(), value);
+        }
+    });
+    let mut parts = head.target().clone().into_parts();
+    parts.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = fields.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // No authority, no target: `Host` alone is understood as well.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        fields.remove(HOST);
+        *request.uri_mut() = uri;
+    } else {
+        request.uri_mut().clone_from(head.target());
+    }
+    request
 }
 
 impl Shared {
@@ -291,9 +413,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.in_flight.set(self.pool.in_flight.get().saturating_sub(1));
         match &self.connection {
-            Connection::Http1(connection) => connection.task.abort(),
-            Connection::Http2(shared) => shared.release(),
-            Connection::Returned => {}
+            Connection::Http2(shared, _) => shared.release(),
+            Connection::Http1(_) | Connection::Returned => {}
         }
     }
 }

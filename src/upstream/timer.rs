@@ -9,6 +9,30 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio::time::sleep_until;
 
+/// One timer for many deadlines, one after the other.
+///
+/// Moving a timer costs more than looking at it, so it is moved only to an earlier moment; when it fires too early for
+/// the deadline that counts by then, it is set once more.
+#[derive(Debug, Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready at `until`, or later.
+    pub fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if sleep.deadline() > until {
+            sleep.as_mut().reset(until);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
+}
+
 /// Expires when something has been waited for too long.
 ///
 /// The time begins when somebody begins to wait, so that a pause of whoever takes the pieces is not held against
@@ -18,14 +42,14 @@ use tokio::time::sleep_until;
 pub struct IdleTimer {
     after: Duration,
     waiting_since: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl IdleTimer {
     /// Nobody waits yet.
     #[must_use]
     pub const fn new(after: Duration) -> Self {
-        Self { after, waiting_since: None, sleep: None }
+        Self { after, waiting_since: None, alarm: Alarm(None) }
     }
 
     /// Something came.
@@ -36,14 +60,7 @@ impl IdleTimer {
     /// Ready once the wait has taken the whole time. Call it when the thing waited for is pending.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let expires = *self.waiting_since.get_or_insert_with(Instant::now) + self.after;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(expires)));
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= expires {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(expires);
-        }
-        Poll::Pending
+        self.alarm.poll(expires, cx)
     }
 }
 

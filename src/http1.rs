@@ -1,0 +1,26 @@
+//! HTTP/1.1 on the wire (RFC 9112), read strictly and written anew.
+//!
+//! The request path has a codec of its own because a general one costs more than everything else that a request
+//! needs here ([0017](../docs/decisions/0017-own-http1.md)). Heads are taken apart by `httparse`; what a message's
+//! length is, where a chunk ends and what goes on a socket is decided here, once, for both sides.
+
+pub mod body;
+pub mod head;
+pub mod output;
+
+/// Why bytes are no message. One reading is enough to refuse: whoever reads them next might take another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A head that is none.
+    #[error("want a head as RFC 9112 §2.1 has it, its lines ended by CR LF")]
+    Head,
+    /// More of it than is taken.
+    #[error("want a head of at most {} bytes and {} fields", head::MAX_BYTES, head::MAX_FIELDS)]
+    TooLarge,
+    /// A length that is none, or more than one.
+    #[error("want one Content-Length of decimal digits, or Transfer-Encoding: chunked, and not both")]
+    Length,
+    /// A chunk that is none.
+    #[error("want chunks as RFC 9112 §7.1 has them")]
+    Chunk,
+}

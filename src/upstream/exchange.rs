@@ -1,0 +1,49 @@
+//! A request and its answer on one connection, whichever protocol that speaks.
+
+use http::HeaderName;
+use http::Method;
+use http::Uri;
+
+use crate::http1::Malformed;
+use crate::snapshot::target::Endpoint;
+
+/// The head of a request. Written once its endpoint is known, and again where that turns out to be gone.
+pub trait RequestHead {
+    /// The method.
+    fn method(&self) -> &Method;
+
+    /// Path and query.
+    fn target(&self) -> &Uri;
+
+    /// Tells each field to `line`, `Host` among them, but those that say how long the body is.
+    fn fields(&self, endpoint: &Endpoint, line: &mut impl FnMut(&HeaderName, &[u8]));
+}
+
+/// A request that the upstream may have seen, and that has no answer or half of one.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The connection ended.
+    #[error("the upstream closed the connection")]
+    Closed,
+    /// It spoke HTTP/1.1 that is none.
+    #[error("the upstream's answer is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// The connection broke.
+    #[error("the connection to the upstream broke")]
+    Io(#[from] std::io::Error),
+    /// What went wrong in HTTP/2.
+    #[error("the HTTP/2 stream to the upstream broke")]
+    Http2(#[from] hyper::Error),
+}
+
+impl Lost {
+    /// Whether the upstream's own words were at fault, and not just their absence.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        match self {
+            Self::Malformed(_) => true,
+            Self::Http2(error) => error.is_parse(),
+            Self::Closed | Self::Io(_) => false,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One HTTP/1.1 connection to an upstream, driven by the request that has it: no task of its own, no channel.
+
+use std::io;
+use std::pin::Pin;
+use std::pin::pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::task::ready;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::Method;
+use http::StatusCode;
+use http::Version;
+use http::header;
+use http_body::Body as _;
+use http_body::Frame;
+use http_body::SizeHint;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWrite;
+
+use crate::http1::Malformed;
+use crate::http1::body::Decoder;
+use crate::http1::body::Length;
+use crate::http1::body::Piece;
+use crate::http1::head;
+use crate::http1::head::AnswerHead;
+use crate::http1::output::Encoding;
+use crate::http1::output::Output;
+use crate::http1::output::line;
+use crate::snapshot::target::Endpoint;
+use crate::upstream::body::RequestBody;
+use crate::upstream::exchange::Lost;
+use crate::upstream::exchange::RequestHead;
+
+/// Room for the first read of an answer, in bytes: most fit.
+const FIRST_READ: usize = 8 * 1024;
+
+/// Room for a read after one that filled its room.
+const NEXT_READ: usize = 64 * 1024;
+
+/// Data that may wait for a slow upstream before the client's body is asked for more, in bytes.
+const UNSENT: usize = 16 * 1024;
+
+/// Answers of the 1xx class before the one that counts. One `100 Continue` and a few early hints are usual.
+const MOST_INFORMATIONAL: u8 = 16;
+
+/// A connection and the exchange that it carries. One at a time.
+#[derive(Debug)]
+pub struct Connection<T> {
+    io: T,
+    input: BytesMut,
+    filled: bool,
+    output: Output,
+    sending: Option<Sending>,
+    receiving: Decoder,
+    to_head: bool,
+    /// Whether another exchange may follow.
+    lasts: bool,
+}
+
+#[derive(Debug)]
+struct Sending {
+    body: RequestBody,
+    encoding: Encoding,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// A connection that has carried nothing yet.
+    pub fn new(io: T) -> Self {
+        Self {
+            io,
+            input: BytesMut::new(),
+            filled: false,
+            output: Output::default(),
+            sending: None,
+            receiving: Decoder::Done,
+            to_head: false,
+            lasts: true,
+        }
+    }
+
+    /// Whether an idle connection can carry an exchange: the upstream has neither closed it nor said anything, which
+    /// would be the answer to a question that nobody asked.
+    pub fn is_alive(&mut self) -> bool {
+        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Takes up a request. Nothing is written before [`Self::poll_head`].
+    pub fn begin(&mut self, request: &impl RequestHead, endpoint: &Endpoint, body: RequestBody) {
+        let method = request.method();
+        let head = self.output.head();
+        head.reserve(1024);
+        let target = request.target().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        request.fields(endpoint, &mut |name, value| line(head, name.as_str(), value));
+        self.to_head = method == Method::HEAD;
+        let mut encoding = Encoding::Plain;
+        if body.is_end_stream() {
+            // RFC 9110 §8.6: a method that could have had content says that it has none.
+            if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                line(head, header::CONTENT_LENGTH.as_str(), b"0");
+            }
+        } else {
+            match body.size_hint().exact() {
+                Some(length) => {
+                    line(head, header::CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
+                }
+                None => {
+                    encoding = Encoding::Chunked;
+                    line(head, header::TRANSFER_ENCODING.as_str(), b"chunked");
+                }
+            }
+            self.sending = Some(Sending { body, encoding });
+        }
+        head.extend_from_slice(b"\r\n");
+    }
+
+    /// Sends what there is to send until the head of the answer has come.
+    ///
+    /// # Errors
+    /// [`Lost`]; the connection is of no use then.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Lost>> {
+        if let Poll::Ready(Err(NotSent::Body)) = self.poll_send(cx) {
+            return Poll::Ready(Err(Lost::Closed));
+        }
+        let mut informational = 0;
+        loop {
+            let head = if self.input.is_empty() { None } else { head::answer(&mut self.input)? };
+            match head {
+                Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                    informational += 1;
+                    if informational > MOST_INFORMATIONAL {
+                        return Poll::Ready(Err(Lost::Malformed(Malformed::TooLarge)));
+                    }
+                }
+                Some(head) => return Poll::Ready(self.receive(&head).map(|()| head)),
+                None => {
+                    if ready!(self.poll_read(cx))? == 0 {
+                        return Poll::Ready(Err(Lost::Closed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next piece of the answer's body; the request's goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`Lost`]; the connection is of no use then.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        // What becomes of the request now is told by `is_over`: the answer stands on its own.
+        let _sent = self.poll_send(cx);
+        loop {
+            match self.receiving.next(&mut self.input) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More) => match ready!(self.poll_read(cx)) {
+                    Ok(0) if self.receiving == Decoder::UntilClose => self.receiving = Decoder::Done,
+                    Ok(0) => return Poll::Ready(Some(Err(Lost::Closed))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                },
+                Err(malformed) => return Poll::Ready(Some(Err(Lost::Malformed(malformed)))),
+            }
+        }
+    }
+
+    /// Whether the answer has come to its end.
+    pub const fn is_end_stream(&self) -> bool {
+        self.receiving.is_done()
+    }
+
+    /// What is left of the answer's body.
+    pub fn size_hint(&self) -> SizeHint {
+        match self.receiving {
+            Decoder::Counted(left) => SizeHint::with_exact(left),
+            Decoder::Done => SizeHint::with_exact(0),
+            Decoder::UntilClose | Decoder::ChunkSize | Decoder::Chunk(_) | Decoder::ChunkEnd | Decoder::Trailers => {
+                SizeHint::new()
+            }
+        }
+    }
+
+    /// Whether the exchange is over on both sides, and has left nothing behind: another one may follow.
+    pub fn is_over(&self) -> bool {
+        let sent = self.sending.is_none() && self.output.is_empty();
+        self.lasts && sent && self.receiving.is_done() && self.input.is_empty()
+    }
+
+    /// The bare connection, after it has switched to another protocol, and what of that has been read.
+    pub fn into_parts(self) -> (T, BytesMut) {
+        (self.io, self.input)
+    }
+
+    fn receive(&mut self, head: &AnswerHead) -> Result<(), Lost> {
+        let length = Length::said(&head.fields, head.version)?;
+        let never = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
+        self.receiving = match length {
+            _ if never || self.to_head || head.status == StatusCode::NOT_MODIFIED => Decoder::Done,
+            Length::Of(bytes) => Decoder::Counted(bytes),
+            Length::Chunked => Decoder::ChunkSize,
+            Length::Unsaid => Decoder::UntilClose,
+        };
+        let unsaid = self.receiving == Decoder::UntilClose;
+        // A 204 with a length has a body for some readers, so nobody reads on after it.
+        let doubtful = never && !matches!(length, Length::Unsaid | Length::Of(0));
+        self.lasts = !unsaid && !doubtful && !head.status.is_informational() && persists(&head.fields, head.version);
+        Ok(())
+    }
+
+    /// Ready once the request has been written, or cannot be.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
+        loop {
+            self.gather(cx)?;
+            if self.output.is_empty() {
+                return if self.sending.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            if let Err(_error) = ready!(self.output.poll_write(&mut self.io, cx)) {
+                // The upstream may have answered before it stopped to read.
+                self.give_up();
+                return Poll::Ready(Err(NotSent::Io));
+            }
+        }
+    }
+
+    /// Takes what the client has sent of its body, so that one write takes it and what stands before it.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), NotSent> {
+        while let Some(Sending { body, encoding }) = &mut self.sending
+            && self.output.takes_data(UNSENT)
+        {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frame))) => {
+                    let ended = body.is_end_stream();
+                    let trailers = match frame.into_data() {
+                        Ok(data) => {
+                            self.output.data(data, *encoding);
+                            None
+                        }
+                        Err(frame) => frame.into_trailers().ok(),
+                    };
+                    // Nothing follows trailers.
+                    if ended || trailers.is_some() {
+                        self.output.end(trailers.as_ref(), *encoding);
+                        self.sending = None;
+                    }
+                }
+                Poll::Ready(None) => {
+                    self.output.end(None, *encoding);
+                    self.sending = None;
+                }
+                Poll::Ready(Some(Err(_stopped))) => {
+                    self.give_up();
+                    return Err(NotSent::Body);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self) {
+        self.lasts = false;
+        self.sending = None;
+        self.output = Output::default();
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = if self.filled { NEXT_READ } else { FIRST_READ };
+        self.input.reserve(room);
+        let room = self.input.capacity() - self.input.len();
+        let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
+        self.filled = read == room;
+        Poll::Ready(Ok(read))
+    }
+}
+
+/// Why a request was not written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotSent {
+    /// The client's body broke, or a rule stopped it.
+    Body,
+    /// The connection takes no more.
+    Io,
+}
+
+/// Whether a connection lasts beyond this answer (RFC 9112 §9.3).
+fn persists(fields: &HeaderMap, version: Version) -> bool {
+    let mut options = fields
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    if version == Version::HTTP_11 { options.all(|option| !option.eq_ignore_ascii_case(b"close")) } else { false }
+}
