@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire (RFC 9112), read strictly and written anew.
 //!
 //! The request path has a codec of its own because a general one costs more than everything else that a request
-//! needs here ([0017](../docs/decisions/0017-own-http1.md)). Heads are taken apart by `httparse`; what a message's
+//! needs here (docs/decisions/0017-own-http1.md). Heads are taken apart by `httparse`; what a message's
 //! length is, where a chunk ends and what goes on a socket is decided here, once, for both sides.
 
 pub mod body;
