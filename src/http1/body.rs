@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_length_has_one_reading_or_is_refused() {
-        let cases: [(&[&str], &[&str], Version, Result<Length, Malformed>); 20] = [
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], Version, Result<Length, Malformed>);
+        let cases: [Case<'_>; 20] = [
             (&[], &[], Version::HTTP_11, Ok(Length::Unsaid)),
             (&["0"], &[], Version::HTTP_11, Ok(Length::Of(0))),
             (&["18446744073709551615"], &[], Version::HTTP_10, Ok(Length::Of(u64::MAX))),
