@@ -225,7 +225,7 @@ fn for_verifying(jwk: &Map<String, Value>) -> bool {
 
 /// Whoever publishes the private half has given the key away.
 fn has_private_parts(jwk: &Map<String, Value>) -> bool {
-    ["d", "p", "q", "k"].iter().any(|name| jwk.contains_key(*name))
+    ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| jwk.contains_key(*name))
 }
 
 fn rsa(jwk: &Map<String, Value>) -> Option<(Vec<TokenAlgorithm>, DecodingKey)> {
