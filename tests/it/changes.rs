@@ -4,5 +4,5 @@ mod auth_mode;
 mod broken;
 mod drain;
 mod issuing;
-mod listeners;
+pub(crate) mod listeners;
 mod rotation;

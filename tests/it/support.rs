@@ -4,6 +4,9 @@ pub(crate) mod client;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
 pub(crate) mod gateway;
+pub(crate) mod kubelet;
+pub(crate) mod load;
+pub(crate) mod model;
 pub(crate) mod python;
 pub(crate) mod summary;
 pub(crate) mod upstream;

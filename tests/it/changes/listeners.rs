@@ -128,10 +128,11 @@ fn a_certificate_is_replaced_while_an_older_connection_goes_on() {
     assert_eq!(exchange(&mut kept), "ok");
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+/// TLS on a socket.
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection that trusts exactly this certificate; `None` when another one is served.
-fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> Option<Tls> {
+pub(crate) fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> Option<Tls> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,8 +1,5 @@
 //! Keys in a mounted directory are replaced, one slot after the other, as the kubelet does it.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -19,27 +16,11 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::scratch;
+use crate::support::kubelet::Volume;
 use crate::support::upstream::Upstream;
 
 const CONNECTIONS: usize = 64;
 const ROTATIONS: usize = 6;
-
-/// The kubelet's sequence (its `AtomicWriter`): a new directory with all files, a link to it, renamed onto the old one.
-fn mount(volume: &Path, version: usize, files: [(&str, &str); 2]) {
-    let name = format!("..2026_01_01_00_00_{version:02}.{}", 1_000_000 + version);
-    let directory = volume.join(&name);
-    fs::create_dir_all(&directory).unwrap();
-    for (file, text) in files {
-        fs::write(directory.join(file), text).unwrap();
-    }
-    let before = fs::read_link(volume.join("..data")).ok();
-    symlink(&name, volume.join("..data_tmp")).unwrap();
-    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
-    match before {
-        Some(before) => fs::remove_dir_all(volume.join(before)).unwrap(),
-        None => files.iter().for_each(|(file, _)| symlink(Path::new("..data").join(file), volume.join(file)).unwrap()),
-    }
-}
 
 fn key(version: usize) -> String {
     format!("key-number-{version:03}-of-the-service")
@@ -55,7 +36,7 @@ fn no_request_fails_while_both_slots_rotate_in_turn() {
     let directory = scratch();
     let volume = directory.path().join("keys");
     let mut slots = [key(0), key(1)];
-    mount(&volume, 0, [("primary", &slots[0]), ("secondary", &slots[1])]);
+    let mut volume = Volume::mount(volume, &[("primary", &slots[0]), ("secondary", &slots[1])]);
     let gateway = Gateway::start_in(
         directory,
         &format!(
@@ -94,7 +75,7 @@ services:
         let slot = rotation % 2;
         let new = key(rotation + 2);
         let old = std::mem::replace(&mut slots[slot], new.clone());
-        mount(&volume, rotation + 1, [("primary", &slots[0]), ("secondary", &slots[1])]);
+        volume.swap(&[("primary", &slots[0]), ("secondary", &slots[1])]);
         let swapped = Instant::now();
         eventually("the old key is refused", || (status(&gateway, &old) == 401).then_some(()));
         let took = swapped.elapsed();
@@ -120,7 +101,7 @@ services:
 fn each_slot_says_when_its_key_was_last_used() {
     let upstream = Upstream::ok();
     let directory = scratch();
-    mount(&directory.path().join("keys"), 0, [("primary", &key(0)), ("secondary", &key(1))]);
+    Volume::mount(directory.path().join("keys"), &[("primary", &key(0)), ("secondary", &key(1))]);
     let gateway = Gateway::start_in(
         directory,
         &format!(

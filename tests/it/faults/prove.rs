@@ -15,6 +15,8 @@ use crate::support::client;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::PROGRAM;
 use crate::support::gateway::Ran;
+use crate::support::summary;
+use crate::support::summary::Counts;
 use crate::support::upstream::Upstream;
 use crate::support::upstream::respond;
 
@@ -128,6 +130,8 @@ fn rotation_is_proven_on_a_gateway_that_keeps_its_word_and_leaves_a_report() {
         assert!(!said.contains(key), "no key is in the report");
     }
     assert_eq!(upstream.last().header("authorization"), None);
+    let sent = report["requests"]["sent"].as_u64().unwrap();
+    summary::report("faults/prove", Counts { cases: 1, passed: 1, faults: 10, sent, ..Counts::default() });
 }
 
 #[test]

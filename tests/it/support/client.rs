@@ -94,6 +94,14 @@ pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)], body: &
     head + "\r\n"
 }
 
+/// Whether an answer with a `Content-Length` is there to its end.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
 impl Client {
     /// Opens a connection.
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -123,6 +131,25 @@ impl Client {
         bytes.extend_from_slice(body);
         self.send(bytes);
         self.answer_to(method)
+    }
+
+    /// Sends a request and reads its answer, which has a `Content-Length`; `None` when the connection ends before that.
+    pub(crate) fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut bytes = head(method, target, headers, body).into_bytes();
+        bytes.extend_from_slice(body);
+        self.send(bytes);
+        while !is_whole(&self.ahead) {
+            let mut buffer = [0; 4096];
+            let read = self.stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
+            self.ahead.extend_from_slice(&buffer[..read]);
+        }
+        Some(self.answer_to(method))
     }
 
     /// Reads an answer to its end. An interim one (1xx) is an answer as well.

@@ -126,28 +126,44 @@ impl Gateway {
 
     /// Like [`Gateway::start`], in a directory that holds files already.
     pub(crate) fn start_in(directory: TempDir, yaml: &str) -> Self {
+        Self::start_under(&[], directory, yaml)
+    }
+
+    /// Like [`Gateway::start_in`], by a program that takes the gateway's command line after its own arguments and becomes
+    /// it, such as `setpriv` or `prlimit`.
+    pub(crate) fn start_under(program: &[&str], directory: TempDir, yaml: &str) -> Self {
         let addresses = Addresses { traffic: free_address(), management: free_address(), health: free_address() };
         let config = directory.path().join("gateway.yaml");
         fs::write(&config, completed(yaml, directory.path(), addresses)).expect("the configuration can be written");
-        let mut child = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(&config)
-            .current_dir(directory.path())
-            .env("SCOREGATE_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program can be started");
-        let stdout = Lines::of(child.stdout.take().expect("it is piped"));
-        let stderr = Lines::of(child.stderr.take().expect("it is piped"));
+        let (child, stdout, stderr) = spawn(program, &config);
         let mut gateway = Self { child, directory, addresses, stdout, stderr };
-        eventually("the gateway starts", || {
-            let ended = gateway.child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none(), "the gateway ended with {ended:?}");
-            gateway.log().iter().any(|line| line["message"] == "the gateway has started").then_some(())
-        });
+        gateway.wait_until_started();
         gateway
+    }
+
+    fn wait_until_started(&mut self) {
+        eventually("the gateway starts", || {
+            let ended = self.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "the gateway ended with {ended:?}\n{}", self.stderr.so_far().join("\n"));
+            self.log().iter().any(|line| line["message"] == "the gateway has started").then_some(())
+        });
+    }
+
+    /// As kill -9 does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("a child can be killed");
+    }
+
+    /// Starts it again, in its directory and on its addresses.
+    pub(crate) fn restart(&mut self) {
+        (self.child, self.stdout, self.stderr) = spawn(&[], &self.config());
+        self.wait_until_started();
+    }
+
+    /// A path in its directory as the gateway sees it, which may have file systems of its own there.
+    pub(crate) fn seen_by(&self, path: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.id()));
+        root.join(self.directory().strip_prefix("/").expect("it is absolute")).join(path)
     }
 
     /// Where the traffic plane listens.
@@ -270,6 +286,23 @@ impl Drop for Gateway {
             writeln!(std::io::stderr(), "the gateway's process log:\n{written}").unwrap_or_default();
         }
     }
+}
+
+fn spawn(program: &[&str], config: &Path) -> (Child, Lines, Lines) {
+    let line = [program, &[PROGRAM, "run", "--config"]].concat();
+    let mut child = Command::new(line[0])
+        .args(&line[1..])
+        .arg(config)
+        .current_dir(config.parent().expect("a file is in a directory"))
+        .env("SCOREGATE_LOG", "info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let stdout = Lines::of(child.stdout.take().expect("it is piped"));
+    let stderr = Lines::of(child.stderr.take().expect("it is piped"));
+    (child, stdout, stderr)
 }
 
 /// A configuration: what the test says, and the usual for the rest.
