@@ -85,9 +85,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the key was refused, and nothing else was wrong.
+    /// Whether the key was refused, and nothing else was wrong. After many that were, the code says why it is no 401.
     pub(super) fn is_refusal_of_the_key(&self) -> bool {
-        matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED, .. })
+        match self {
+            Self::Status { status, code } => {
+                *status == StatusCode::UNAUTHORIZED || code.as_deref() == Some("auth_throttled")
+            }
+            Self::Unreachable | Self::NoAnswer | Self::BrokenOff | Self::Late | Self::Unsendable => false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 
 use super::stage::Stage;
+use super::stage::refuses;
 use super::stage::status;
 use crate::changes::listeners::connect;
 use crate::support::eventually;
@@ -193,7 +194,7 @@ fn swap_all(
         let new = key(2 * round + slot);
         let old = std::mem::replace(&mut mounted.keys[slot], new);
         volumes[0].1.swap(&mounted.files("keys"));
-        eventually("the old key is refused", || (status(gateway, "m", &old) == 401).then_some(()));
+        eventually("the old key is refused", || refuses(status(gateway, "m", &old)).then_some(()));
         assert_eq!(status(gateway, "m", &mounted.keys[slot]), 200);
     }
     let old = mounted.der.clone();

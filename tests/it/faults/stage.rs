@@ -110,6 +110,11 @@ pub(super) fn status(gateway: &Gateway, service: &str, key: &str) -> u16 {
     client::get(gateway.traffic(), &format!("/{service}/one"), &headers).status
 }
 
+/// Whether that refuses the key: too many such calls from one address are answered with 429.
+pub(super) fn refuses(status: u16) -> bool {
+    matches!(status, 401 | 429)
+}
+
 /// A call of the management plane, with the key that the gateway made for itself.
 pub(super) fn manage(gateway: &Gateway, path: &str, body: &Value) -> Answer {
     let key = fs::read_to_string(gateway.seen_by("store/management.key")).unwrap();
