@@ -26,3 +26,4 @@ mod sdk;
 mod servers;
 mod store;
 mod support;
+mod tokens;

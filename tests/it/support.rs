@@ -1,6 +1,7 @@
 //! What the tests are made of: the gateway as a child process, upstreams that remember, clients that hide nothing.
 
 pub(crate) mod client;
+pub(crate) mod corpus;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
 pub(crate) mod gateway;
@@ -9,6 +10,7 @@ pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod python;
 pub(crate) mod summary;
+pub(crate) mod template;
 pub(crate) mod upstream;
 
 use std::thread;
