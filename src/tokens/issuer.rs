@@ -11,9 +11,9 @@ use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::time::UnixSeconds;
 use crate::tokens::Validity;
-use crate::tokens::algorithm;
 use crate::tokens::jwks::KeySet;
 use crate::tokens::jwks::NoKey;
+use crate::tokens::jwks::Unverified;
 use crate::tokens::own_keys::OwnKeys;
 use crate::tokens::shape::Token;
 
@@ -144,10 +144,11 @@ impl TrustedIssuer {
         if !self.algorithms.contains(&algorithm) {
             return Err(Denied::TokenAlgorithm.into());
         }
-        let key = keys.choose(token.header.kid.as_deref(), algorithm).map_err(|why| self.rejected(why))?;
-        let verified =
-            jsonwebtoken::crypto::verify(token.signature, token.signed.as_bytes(), key, algorithm::library(algorithm));
-        if matches!(verified, Ok(true)) { Ok(()) } else { Err(Denied::TokenSignature.into()) }
+        let verified = keys.verify(token.header.kid.as_deref(), algorithm, token.signed.as_bytes(), token.signature);
+        verified.map_err(|why| match why {
+            Unverified::NoKey(why) => self.rejected(why),
+            Unverified::Signature => Denied::TokenSignature.into(),
+        })
     }
 
     /// Our own set is always complete, so that a key it lacks is nobody's.

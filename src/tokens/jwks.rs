@@ -78,6 +78,15 @@ pub struct SecretTooShort {
     pub bytes: usize,
 }
 
+/// Why a set does not vouch for a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unverified {
+    /// No key of it is the one.
+    NoKey(NoKey),
+    /// The key is there, and the signature is not by it over this text.
+    Signature,
+}
+
 /// Why no key of a set is the one for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoKey {
@@ -155,6 +164,19 @@ impl KeySet {
     #[must_use]
     pub fn usable_keys(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Verifies a signature, in base64url, over a text by the key that is meant.
+    pub(super) fn verify(
+        &self,
+        kid: Option<&str>,
+        algorithm: TokenAlgorithm,
+        signed: &[u8],
+        signature: &str,
+    ) -> Result<(), Unverified> {
+        let key = self.choose(kid, algorithm).map_err(Unverified::NoKey)?;
+        let verified = jsonwebtoken::crypto::verify(signature, signed, key, algorithm::library(algorithm));
+        if matches!(verified, Ok(true)) { Ok(()) } else { Err(Unverified::Signature) }
     }
 
     /// The one key that a token with this `kid` and algorithm is to be verified with.

@@ -1,5 +1,7 @@
 //! Which keys of a published set are taken, which are left out, and which sets are refused.
 
+mod vectors;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! What a service asks of a token. The issuers, keys and good tokens that every table starts from stand here.
 
+mod bounded;
 mod confusion;
 mod signatures;
 mod times;
