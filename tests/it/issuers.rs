@@ -1,6 +1,7 @@
 //! Foreign issuers: where their keys come from, how they change, and what is said while they cannot be had.
 
 mod changes;
+mod hostile;
 mod sidecar;
 pub(crate) mod signer;
 mod sources;

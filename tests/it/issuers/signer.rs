@@ -25,12 +25,18 @@ impl Signer {
 
     /// A token with these claims.
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let signed = unsigned(&json!({ "alg": "ES256", "typ": "JWT", "kid": self.kid }), claims);
+        self.sign_as(self.kid, claims)
+    }
+
+    /// The same, by this key under another name.
+    pub(crate) fn sign_as(&self, kid: &str, claims: &Value) -> String {
+        let signed = unsigned(&json!({ "alg": "ES256", "typ": "JWT", "kid": kid }), claims);
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn jwk(&self) -> Value {
+    /// The public key, as an issuer publishes it.
+    pub(crate) fn jwk(&self) -> Value {
         let point = self.pair.public_key().as_ref();
         let coordinate = |range| URL_SAFE_NO_PAD.encode(&point[range]);
         json!({
