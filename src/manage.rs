@@ -8,6 +8,7 @@ mod auth;
 mod auth_mode;
 mod keys;
 mod native;
+mod object;
 mod operations;
 mod reply;
 mod routes;
@@ -208,7 +209,7 @@ impl Management {
         let body = if head.method == Method::GET || head.method == Method::HEAD {
             Bytes::new()
         } else {
-            read(body).await.map_err(plain)?
+            read(&head.headers, body).await.map_err(plain)?
         };
         if head.method != Method::GET && head.method != Method::HEAD {
             self.audit.ready().map_err(|NotRecorded| plain(not_recorded()))?;
@@ -352,7 +353,14 @@ fn base(head: &Parts, snapshot: &Snapshot) -> Result<String, Refused> {
     Ok(format!("{scheme}://{host}"))
 }
 
-async fn read<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(body: B) -> Result<Bytes, Refused> {
+async fn read<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+    headers: &HeaderMap,
+    body: B,
+) -> Result<Bytes, Refused> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let message = "want a body as it is, without Content-Encoding";
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message));
+    }
     match tokio::time::timeout(BODY_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -12,6 +12,7 @@ use crate::config::Platform;
 use crate::manage::Asked;
 use crate::manage::Management;
 use crate::manage::keys;
+use crate::manage::object::Object;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
@@ -67,11 +68,11 @@ pub(super) async fn patch(manage: &Management, asked: &Asked<'_>) -> Result<Repl
 }
 
 fn wanted(body: &[u8]) -> Result<Wanted, Refused> {
-    let Ok(changes) = serde_json::from_slice::<Vec<Change>>(body) else {
+    let Ok(changes) = serde_json::from_slice::<Vec<Object<Change>>>(body) else {
         return Err(Refused::bad_argument("want a JSON Patch (RFC 6902): a list of {op, path, value}"));
     };
     let mut wanted = Wanted::default();
-    for Change { op, path, value } in changes {
+    for Object(Change { op, path, value }) in changes {
         let flag = match path.as_str() {
             "/authEnabled" => &mut wanted.key,
             "/aadAuthEnabled" => &mut wanted.token,
@@ -176,6 +177,7 @@ services:
             ("key", json!([{ "op": "remove", "path": "/authEnabled" }]), Err(400)),
             ("key", json!([{ "path": "/authEnabled", "value": true }]), Err(400)),
             ("key", json!({ "authEnabled": false }), Err(400)),
+            ("key", json!([["replace", "/authEnabled", false], ["replace", "/aadAuthEnabled", true]]), Err(400)),
             ("key", json!([key(false), token(true), told("azureml.git.dirty")]), to_token),
             ("key", json!([key(false), token(true), told("mlflow.source.git.commit")]), to_token),
             ("key", json!([told("azureml.git.branch")]), Ok(None)),

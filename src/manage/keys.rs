@@ -13,6 +13,7 @@ use crate::config::TokenAuth;
 use crate::config::TokenIssuer;
 use crate::manage::Asked;
 use crate::manage::Management;
+use crate::manage::object::Object;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
@@ -94,12 +95,8 @@ pub(super) async fn regenerate(manage: &Management, asked: &Asked<'_>) -> Result
 fn wanted(body: &[u8]) -> Result<(Slot, Regeneration), Refused> {
     let malformed =
         || Refused::bad_argument("want {\"keyType\": \"Primary\" or \"Secondary\", \"keyValue\": text or null}");
-    // A list of values would be read as the members in their order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed());
-    }
     // The parser's own message would quote the key.
-    let Body { slot, value } = serde_json::from_slice(body).map_err(|_quotes_body| malformed())?;
+    let Object(Body { slot, value }) = serde_json::from_slice(body).map_err(|_quotes_body| malformed())?;
     let value = value.map(Secret::new);
     let found = Slot::ALL.into_iter().find(|known| slot.eq_ignore_ascii_case(known.as_str()));
     Ok((found.ok_or_else(malformed)?, Regeneration { value, ..Regeneration::default() }))

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::manage::Asked;
 use crate::manage::Management;
+use crate::manage::object::Object;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
@@ -64,12 +65,8 @@ fn gateway(asked: &Asked<'_>) -> Reply {
 
 /// Reads a body. The parser's own message would quote it, and with it perhaps a key.
 fn read<'b, T: Deserialize<'b>>(body: &'b [u8], want: &str) -> Result<T, Refused> {
-    let malformed = || Refused::bad_argument(format!("want {want}"));
-    // A list of values would be read as the members in their order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed());
-    }
-    serde_json::from_slice(body).map_err(|_quotes_body| malformed())
+    let read = serde_json::from_slice::<Object<T>>(body);
+    read.map(|Object(members)| members).map_err(|_quotes_body| Refused::bad_argument(format!("want {want}")))
 }
 
 /// A member that may be missing, and is no null where it is there.

@@ -12,6 +12,7 @@ use crate::manage::Asked;
 use crate::manage::Management;
 use crate::manage::auth_mode;
 use crate::manage::keys;
+use crate::manage::object::Object;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
@@ -161,8 +162,8 @@ struct Deployment {
 }
 
 fn deploy(body: &[u8]) -> Refused {
-    match serde_json::from_slice::<Deployment>(body) {
-        Ok(Deployment { key: Some(true), token: Some(true) }) => Refused::bad_argument(BOTH_AT_DEPLOY),
+    match serde_json::from_slice::<Object<Deployment>>(body) {
+        Ok(Object(Deployment { key: Some(true), token: Some(true) })) => Refused::bad_argument(BOTH_AT_DEPLOY),
         Ok(_) => Refused::new(
             StatusCode::NOT_IMPLEMENTED,
             "NotImplemented",

@@ -16,6 +16,7 @@ mod demo;
 mod faults;
 mod headers;
 mod issuers;
+mod management;
 mod native;
 mod planes;
 mod protocols;

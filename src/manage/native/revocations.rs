@@ -11,6 +11,7 @@ use crate::manage::Management;
 use crate::manage::keys;
 use crate::manage::native;
 use crate::manage::native::accounts;
+use crate::manage::object::Object;
 use crate::manage::reply;
 use crate::manage::reply::Refused;
 use crate::manage::reply::Reply;
@@ -46,7 +47,7 @@ pub(super) async fn list(manage: &Management, asked: &Asked<'_>) -> Result<Reply
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Wanted {
     #[serde(default, deserialize_with = "native::given")]
-    token: Option<Token>,
+    token: Option<Object<Token>>,
     #[serde(default, deserialize_with = "native::given")]
     resource: Option<String>,
     #[serde(default, deserialize_with = "native::given")]
@@ -112,7 +113,7 @@ pub(super) async fn revoke(manage: &Management, asked: &Asked<'_>) -> Result<Rep
     Ok(reply::json(StatusCode::CREATED, &body(&record)))
 }
 
-fn one(issuers: &management::Management, token: Token) -> Result<(Revoked, u64), Refused> {
+fn one(issuers: &management::Management, Object(token): Object<Token>) -> Result<(Revoked, u64), Refused> {
     let Token { issuer: iss, jti } = token;
     if jti.is_empty() {
         return Err(Refused::bad_argument("token.jti: want the `jti` of a token"));
