@@ -15,6 +15,7 @@ use super::support::client;
 use super::support::eventually;
 use super::support::gateway::Gateway;
 use super::support::gateway::free_address;
+use super::support::upstream::Upstream;
 
 const NOTHING: &str = "upstreams: {}\nservices: {}\n";
 
@@ -68,7 +69,11 @@ fn more_connections_than_a_plane_has_places_for_are_closed_and_those_that_were_t
 
 #[test]
 fn a_page_in_a_browser_can_neither_ask_nor_read() {
-    let gateway = Gateway::start(NOTHING);
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{a: {{endpoints: ['http://{}']}}}}\nservices: {{a: {{match: [{{prefix: /a}}], upstream: a, auth: {{key: {{}}}}}}}}\n",
+        upstream.address()
+    ));
     let origin = ("origin", "https://evil.example");
     let asks = [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
     for (plane, path) in [
@@ -76,7 +81,7 @@ fn a_page_in_a_browser_can_neither_ask_nor_read() {
         (gateway.management(), "/modelmanagement/v1.0/subscriptions"),
         (gateway.management(), "/.well-known/jwks.json"),
         (gateway.health(), "/metrics"),
-        (gateway.traffic(), "/"),
+        (gateway.traffic(), "/a"),
     ] {
         let preflight = client::request(plane, "OPTIONS", path, &asks, b"");
         // What a form or an image can send without asking first.
@@ -90,6 +95,7 @@ fn a_page_in_a_browser_can_neither_ask_nor_read() {
             assert!(answer.header("set-cookie").is_none(), "{path}: nothing that a browser would send by itself");
         }
     }
+    assert!(upstream.received().is_empty(), "a preflight without a credential goes no further");
 }
 
 #[test]
