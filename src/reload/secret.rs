@@ -34,6 +34,9 @@ pub enum BadSecret {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Reading it could wait for somebody else, and everything with it.
+    #[error("{} is no regular file", .0.display())]
+    NotAFile(PathBuf),
     /// The file is larger than any secret.
     #[error("{} is larger than 1 MiB", .0.display())]
     TooLarge(PathBuf),
@@ -71,9 +74,13 @@ pub enum BadSecret {
 /// Reads a file of at most [`MAX_FILE_BYTES`].
 ///
 /// # Errors
-/// [`BadSecret::Unreadable`] or [`BadSecret::TooLarge`].
+/// [`BadSecret::Unreadable`], [`BadSecret::NotAFile`] or [`BadSecret::TooLarge`].
 pub fn read_file(path: &Path) -> Result<Vec<u8>, BadSecret> {
     let unreadable = |source| BadSecret::Unreadable { path: path.to_owned(), source };
+    // Asked before it is opened: opening a pipe waits for its writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(BadSecret::NotAFile(path.to_owned()));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -220,8 +227,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_end_is_not_read_to_its_end() {
-        let refused = super::read_file(std::path::Path::new("/dev/zero")).unwrap_err();
+    fn a_file_without_end_is_not_read_to_its_end_and_a_pipe_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let large = directory.path().join("large");
+        std::fs::File::create(&large).unwrap().set_len(1 << 40).unwrap();
+        let refused = super::read_file(&large).unwrap_err();
         assert!(matches!(refused, BadSecret::TooLarge(_)), "{refused}");
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&pipe, std::path::Path::new("/dev/zero"), directory.path()] {
+            let refused = super::read_file(path).unwrap_err();
+            assert!(matches!(refused, BadSecret::NotAFile(_)), "{refused}");
+        }
     }
 }

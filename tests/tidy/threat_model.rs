@@ -56,7 +56,8 @@ fn unshown(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut problems = Vec::new();
     for at in 1..=REQUIREMENTS.max(rows.len()) {
         let name = format!("R{at}");
-        let Some([_, _, shown]) = rows.get(at - 1).map(Vec::as_slice).filter(|cells| cells[0] == name) else {
+        let row = rows.get(at - 1).filter(|cells| cells.first() == Some(&name.as_str()));
+        let Some([_, _, shown]) = row.map(Vec::as_slice) else {
             problems.push(format!("{name} is not row {at} of {REQUIREMENTS}"));
             continue;
         };

@@ -1,6 +1,7 @@
 //! A change that cannot be taken: what runs goes on, and says that it does.
 
 use std::fs;
+use std::process::Command;
 
 use crate::support::client;
 use crate::support::eventually;
@@ -63,6 +64,15 @@ fn a_broken_change_leaves_everything_as_it_is_until_it_is_mended() {
         fs::create_dir(&path).unwrap();
         refused(&gateway, what, generation, &status);
         fs::remove_dir(&path).unwrap();
+        mend(&gateway, file, &good, what);
+    }
+    // Who opens one waits until somebody writes to it.
+    for (what, file) in [("a pipe for a configuration", "gateway.yaml"), ("a pipe for a key", "keys/primary")] {
+        let generation = gateway.generation();
+        let path = gateway.directory().join(file);
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        refused(&gateway, what, generation, &status);
         mend(&gateway, file, &good, what);
     }
     assert!(gateway.metric("gateway_panics_total") < 0.5);
