@@ -143,6 +143,14 @@ pub enum AuditError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may put files of theirs in the place of ours.
+    #[error("want the directory {} to be writable by its owner only, it has mode {mode:04o}", path.display())]
+    DirectoryTooOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A file of keys does not hold one.
     #[error("want {} to be 32 bytes in base64", .0.display())]
     NotAKey(PathBuf),

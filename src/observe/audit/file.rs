@@ -83,6 +83,10 @@ impl Log {
             move |source| AuditError::File { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
+        let mode = fs::metadata(directory).map_err(failed(directory))?.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(AuditError::DirectoryTooOpen { path: directory.clone(), mode });
+        }
         let locked = File::open(directory).map_err(failed(directory))?;
         match locked.try_lock() {
             Ok(()) => {}

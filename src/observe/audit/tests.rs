@@ -371,6 +371,22 @@ async fn a_log_has_one_writer_one_key_and_an_end_that_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_directory_that_others_may_write_holds_no_log() {
+    for (mode, fits) in [(0o700, true), (0o755, true), (0o775, false), (0o777, false), (0o1777, false)] {
+        let stage = Stage::new();
+        fs::create_dir_all(stage.log()).unwrap();
+        fs::set_permissions(stage.log(), fs::Permissions::from_mode(mode)).unwrap();
+        match stage.start(OnAuditFailure::Block) {
+            Ok((_audit, writer)) => {
+                assert!(fits, "{mode:o}");
+                writer.finish(SOON);
+            }
+            Err(error) => assert!(!fits && matches!(error, AuditError::DirectoryTooOpen { .. }), "{mode:o}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_a_flood_of_denials_a_few_are_lines_and_the_rest_is_counted_in_one() {
     let stage = Stage::new();
     let (audit, writer) = stage.start(OnAuditFailure::Block).unwrap();
