@@ -11,6 +11,7 @@ pub mod authorize;
 pub mod credential;
 pub mod discard;
 pub mod find;
+pub mod form;
 pub mod forward;
 pub mod headers;
 pub mod issue;
@@ -249,6 +250,7 @@ impl Gateway {
         record.generation(snapshot.generation);
         let trusts_peer = trusts(&snapshot, peer, head, record);
 
+        form::check(head)?;
         let routed = find::service(&snapshot, head)?;
         let is_issuing = issue::is_asked(&routed, head);
         if found.service.replace(Arc::clone(routed.service())).is_none() {

@@ -8,6 +8,7 @@ use http::Method;
 use http::Response;
 use http::StatusCode;
 use http::Uri;
+use http::Version;
 use http::header;
 use http::request::Parts;
 use http_body::Body as _;
@@ -27,6 +28,7 @@ use crate::observe::trace_context::TRACESTATE;
 use crate::pipeline::Gateway;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::discard::Rest;
+use crate::pipeline::form;
 use crate::pipeline::headers;
 use crate::pipeline::headers::Origin;
 use crate::pipeline::headers::Outgoing;
@@ -62,6 +64,9 @@ pub async fn send(
     let timeouts = settings.timeouts;
     let deadline = timeouts.total.map(|total| record.started() + total);
     let upgrading = upgrade_of(&admitted, &mut head);
+    if head.version == Version::HTTP_2 {
+        form::join_cookies(&mut head.headers);
+    }
     let passed = (!body.is_end_stream()).then(|| record.request_bytes());
     let trailers = (!body.is_end_stream()).then(|| {
         let service = Arc::clone(&admitted.service);
