@@ -73,12 +73,13 @@ pub fn start(format: Format) -> Result<(), LogsError> {
     Ok(())
 }
 
-/// Keeps the HTTP crates at `info`, whatever the filter says: below it they print header blocks, credentials among them.
+/// Keeps the HTTP crates at `error`, whatever the filter says: what they warn of is a peer's doing, as often as it likes,
+/// and below `info` they print header blocks, credentials among them.
 fn no_headers(event: &Metadata<'_>) -> bool {
     let speaks_http = ["h2", "hyper", "hyper_util"]
         .iter()
         .any(|name| event.target().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
-    !speaks_http || *event.level() <= Level::INFO
+    !speaks_http || *event.level() <= Level::ERROR
 }
 
 /// Makes every panic count and leave a line that says where. The message is left out: it can hold what a client sent.
@@ -123,7 +124,8 @@ mod tests {
             tracing::trace!(target: "h2::codec", "authorization: secret");
             tracing::debug!(target: "hyper", "authorization: secret");
             tracing::debug!(target: "hyper_util::client", "authorization: secret");
-            tracing::info!(target: "h2", "fit to see");
+            tracing::warn!(target: "h2::proto", "a peer can cause it");
+            tracing::error!(target: "h2", "fit to see");
             tracing::trace!(target: "h2o", "another crate");
             tracing::trace!(target: "scoregate::reload", "our own");
         });
