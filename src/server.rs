@@ -9,5 +9,6 @@ pub mod planes;
 pub mod process;
 pub mod socket;
 mod store_feed;
+mod streams;
 mod unread;
 pub mod worker;

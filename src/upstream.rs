@@ -7,6 +7,7 @@ pub mod clients;
 pub mod connect;
 pub mod exchange;
 pub mod http1;
+pub mod paced;
 pub mod pool;
 pub mod stream;
 pub mod timer;

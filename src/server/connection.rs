@@ -30,13 +30,16 @@ use crate::observe::metrics::HandshakeFailure;
 use crate::observe::metrics::TlsVersion;
 use crate::observe::record;
 use crate::pipeline::Gateway;
+use crate::pipeline::form::MAX_HEADERS;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::relay::AnswerBody;
 use crate::pipeline::relay::Broken;
 use crate::server::hushed::Hushed;
 use crate::server::hushed::Pulse;
+use crate::server::streams;
+use crate::server::streams::Streams;
 use crate::server::unread;
-use crate::upstream::pool::LocalExecutor;
+use crate::upstream::paced::Paced;
 use crate::upstream::stream::Stream;
 
 /// Longest wait for a TLS handshake, for the first byte, and for the head of a request. Kubernetes' and browsers'
@@ -52,25 +55,38 @@ const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// What hyper may keep of one HTTP/1 connection: a whole head, or a piece of a body.
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Most headers of a request.
-const MAX_HEADERS: usize = 100;
+/// Most streams of one HTTP/2 connection at once, as few as RFC 9113 §6.5.2 recommends: each may hold an upstream's
+/// connection and a piece of an answer.
+const MAX_STREAMS: u32 = 100;
 
-/// Most streams of one HTTP/2 connection at once.
-const MAX_STREAMS: u32 = 250;
+/// Most streams of one HTTP/2 connection that the gateway has to reset, and most that the client resets before the
+/// gateway has looked at them. A connection above that is closed with `ENHANCE_YOUR_CALM`.
+const MAX_FAULTY_STREAMS: usize = 256;
+const MAX_RESET_UNSEEN: usize = 20;
+
+/// What may wait within HTTP/2 for one stream's client.
+const MAX_UNSENT_BYTES: usize = 128 * 1024;
+
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+
+/// Longest that a client takes nothing of what is written for it.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How connections are served; made once by each worker.
 #[derive(Debug)]
 pub struct Protocols {
-    either: auto::Builder<LocalExecutor>,
-    http1: auto::Builder<LocalExecutor>,
-    http2: auto::Builder<LocalExecutor>,
+    either: auto::Builder<Streams>,
+    http1: auto::Builder<Streams>,
+    http2: auto::Builder<Streams>,
 }
 
 impl Protocols {
     /// HTTP/1.1 and HTTP/2, told apart by ALPN or by HTTP/2's preface (RFC 9113 §3.3).
     #[must_use]
     pub fn new() -> Self {
-        let mut builder = auto::Builder::new(LocalExecutor);
+        let mut builder = auto::Builder::new(Streams);
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -80,13 +96,17 @@ impl Protocols {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(Duration::from_secs(60)))
+            .keep_alive_interval(Some(PING_EVERY))
+            .keep_alive_timeout(PONG_WITHIN)
             .max_concurrent_streams(MAX_STREAMS)
+            .max_local_error_reset_streams(MAX_FAULTY_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESET_UNSEEN)
+            .max_send_buf_size(MAX_UNSENT_BYTES)
             .max_header_list_size(MAX_HEAD_BYTES);
         Self { http1: builder.clone().http1_only(), http2: builder.clone().http2_only(), either: builder }
     }
 
-    const fn of(&self, spoken: Spoken) -> &auto::Builder<LocalExecutor> {
+    const fn of(&self, spoken: Spoken) -> &auto::Builder<Streams> {
         match spoken {
             Spoken::Http1 => &self.http1,
             Spoken::Http2 => &self.http2,
@@ -130,7 +150,7 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
     let mut open = metrics.accept();
     let stream = match tls {
         Tls::Off => stream,
-        Tls::On => match handshake(&gateway, &listener, stream).await {
+        Tls::On => match handshake(&gateway, &listener, paced(stream)).await {
             Ok(stream) => {
                 metrics.handshake(version_of(&stream));
                 stream
@@ -151,7 +171,10 @@ pub async fn serve(gateway: Rc<Gateway>, protocols: Rc<Protocols>, accepted: Acc
         () = drain.cancelled() => return open.ends(ConnectionEnd::Drained),
     };
     let Ok(spoken) = spoken else { return open.ends(ConnectionEnd::Idle) };
-    let scheme = if tls == Tls::On { Scheme::HTTPS } else { Scheme::HTTP };
+    let (scheme, stream) = match tls {
+        Tls::On => (Scheme::HTTPS, stream),
+        Tls::Off => (Scheme::HTTP, paced(stream)),
+    };
     let peer = Peer { connection: record::Peer { address, scheme }, listener };
     let served = Rc::new(Served { gateway, peer, pulse: Arc::default() });
     let ended = speak(&served, protocols.of(spoken), stream, &drain).await;
@@ -195,7 +218,9 @@ impl Body for Told {
     type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let polled = Pin::new(&mut self.get_mut().body).poll_frame(cx);
+        streams::note(&polled);
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -213,7 +238,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Lets hyper speak to the client until one of them ends it.
 async fn speak(
     served: &Rc<Served>,
-    protocol: &auto::Builder<LocalExecutor>,
+    protocol: &auto::Builder<Streams>,
     stream: Stream,
     drain: &CancellationToken,
 ) -> Result<(), Error> {
@@ -271,6 +296,11 @@ fn is_timeout(error: Option<&Error>) -> bool {
     error.and_then(|error| error.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_timeout)
 }
 
+/// A client that takes nothing of what is written for it is given up, beneath TLS, which takes more than the socket.
+fn paced(stream: Stream) -> Stream {
+    Stream::Paced(Box::new(Paced::new(stream, WRITE_WITHIN, Stream::forget)))
+}
+
 async fn handshake(gateway: &Gateway, listener: &Name, stream: Stream) -> io::Result<Stream> {
     let config = gateway.tls(listener).ok_or_else(|| io::Error::other("the listener has no certificate"))?;
     let accepting = TlsAcceptor::from(config).accept(stream);
@@ -281,7 +311,7 @@ async fn handshake(gateway: &Gateway, listener: &Name, stream: Stream) -> io::Re
 fn version_of(stream: &Stream) -> TlsVersion {
     let agreed = match stream {
         Stream::Tls(tls) => tls.get_ref().1.protocol_version(),
-        Stream::Tcp(_) | Stream::Unix(_) => None,
+        Stream::Tcp(_) | Stream::Unix(_) | Stream::Paced(_) => None,
     };
     if agreed == Some(rustls::ProtocolVersion::TLSv1_2) { TlsVersion::V1_2 } else { TlsVersion::V1_3 }
 }
@@ -308,7 +338,7 @@ async fn spoken(stream: &Stream) -> Spoken {
         Stream::Tls(_) => Spoken::Http1,
         Stream::Tcp(tcp) => peeked(tcp).await,
         // A socket of this machine cannot be peeked at, and is no stranger's.
-        Stream::Unix(_) => Spoken::Either,
+        Stream::Unix(_) | Stream::Paced(_) => Spoken::Either,
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsStream;
 
+use crate::upstream::paced::Paced;
+
 /// A connection to a client or an upstream.
 #[derive(Debug)]
 pub enum Stream {
@@ -21,6 +23,18 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over either. Boxed: the state of a TLS session is a kilobyte that plain connections should not carry.
     Tls(Box<TlsStream<Self>>),
+    /// A client's, beneath TLS where there is any.
+    Paced(Box<Paced<Self>>),
+}
+
+impl Stream {
+    /// Makes the end of a TCP connection a reset. The kernel would keep what was not taken for minutes otherwise.
+    pub fn forget(&self) {
+        if let Self::Tcp(tcp) = self {
+            // A socket that refuses the option is closed like any other.
+            drop(tcp.set_zero_linger());
+        }
+    }
 }
 
 macro_rules! each {
@@ -29,6 +43,7 @@ macro_rules! each {
             Stream::Tcp($io) => $call,
             Stream::Unix($io) => $call,
             Stream::Tls($io) => $call,
+            Stream::Paced($io) => $call,
         }
     };
 }
@@ -57,6 +72,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(io) => io.is_write_vectored(),
             Self::Unix(io) => io.is_write_vectored(),
             Self::Tls(io) => io.is_write_vectored(),
+            Self::Paced(io) => io.is_write_vectored(),
         }
     }
 
