@@ -2,10 +2,11 @@
 
 pub(crate) mod authority;
 mod bodies;
+mod handshakes;
 mod http2;
 mod pooling;
 mod timeouts;
-mod tls;
+pub(crate) mod tls;
 mod upgrades;
 pub(crate) mod wire;
 

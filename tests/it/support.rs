@@ -8,6 +8,7 @@ pub(crate) mod gateway;
 pub(crate) mod kubelet;
 pub(crate) mod load;
 pub(crate) mod model;
+pub(crate) mod neighbour;
 pub(crate) mod python;
 pub(crate) mod summary;
 pub(crate) mod template;

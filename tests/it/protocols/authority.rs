@@ -15,10 +15,13 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rustls::ClientConfig;
 use rustls::ClientConnection;
+use rustls::NamedGroup;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::ServerConnection;
 use rustls::StreamOwned;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
@@ -80,6 +83,23 @@ impl Authority {
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// The key exchange that a client of this authority and a server agree on when the client offers these.
+    pub(crate) fn agreed_group(
+        &self,
+        address: SocketAddr,
+        offers: Vec<&'static dyn SupportedKxGroup>,
+    ) -> Option<NamedGroup> {
+        let provider = CryptoProvider { kx_groups: offers, ..aws_lc_rs::default_provider() };
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+        let config = builder.unwrap().with_root_certificates(self.roots()).with_no_client_auth();
+        let mut tcp = patient(TcpStream::connect(address).unwrap());
+        let mut session = session("localhost", Arc::new(config));
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).ok()?;
+        }
+        session.negotiated_key_exchange_group().map(SupportedKxGroup::name)
     }
 }
 

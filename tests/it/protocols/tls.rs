@@ -10,7 +10,7 @@ use crate::support::gateway::Gateway;
 use crate::support::gateway::scratch;
 
 /// A gateway with a certificate for `localhost` on its first listener, in front of `upstream`.
-fn serving_tls(authority: &Authority, upstream: &Script, client_ca: Option<&Authority>) -> Gateway {
+pub(crate) fn serving_tls(authority: &Authority, upstream: &Script, client_ca: Option<&Authority>) -> Gateway {
     let directory = scratch();
     authority.certify("localhost").write(directory.path(), "server");
     let mut tls = "certificate: $DIR/server.crt, private_key: $DIR/server.key".to_owned();
