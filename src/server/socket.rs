@@ -17,6 +17,10 @@ use crate::model::name::Name;
 /// Connections that the kernel completes before a worker takes them, per socket. Bounded by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// What may wait in the kernel for one client before a write waits. Of the usual 4 MiB the socket tells only by the megabyte
+/// that there is room again, and a slow client looks like one that takes nothing.
+const UNSENT_BYTES: u32 = 256 * 1024;
+
 /// A listening socket that no runtime has taken yet.
 #[derive(Debug)]
 pub enum Socketed {
@@ -104,6 +108,8 @@ fn bind_tcp(wanted: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Soc
     let sockets = (0..count).map(|_| {
         let socket = tcp_socket(address)?;
         socket.set_reuse_port(true)?;
+        // Connections that it accepts have it from here.
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(Socketed::Tcp(socket.into()))
