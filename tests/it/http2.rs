@@ -2,6 +2,7 @@
 
 mod case;
 mod floods;
+mod grpc;
 mod recorder;
 mod wire;
 

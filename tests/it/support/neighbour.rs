@@ -43,7 +43,8 @@ impl Neighbour {
         let calls = thread::spawn(move || {
             let mut client = Wire::connect(gateway);
             let mut calls = Calls { sent: 0, failed: 0, slowest: Duration::ZERO };
-            while !told.load(Ordering::Relaxed) {
+            // One call at least, however short the harm.
+            while calls.sent == 0 || !told.load(Ordering::Relaxed) {
                 let (begun, path) = (Instant::now(), format!("/canary/{}", calls.sent));
                 let answer = client.get(&path, "");
                 calls.sent += 1;
