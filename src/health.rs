@@ -14,6 +14,8 @@ use http::StatusCode;
 use http::header;
 use http_body_util::Full;
 
+use crate::model::refusal::Denied;
+use crate::model::refusal::Row;
 use crate::observe::metrics::Metrics;
 
 /// What the process tells about itself.
@@ -34,6 +36,13 @@ impl Health {
     /// The first snapshot is in force and every listener is bound.
     pub fn started(&self) {
         self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer to what is no request.
+    #[must_use]
+    pub fn refuse_unread(why: Denied) -> Response<Full<Bytes>> {
+        let Row { status, message, .. } = why.row();
+        text(status, message)
     }
 
     /// Answers a probe or a scrape.

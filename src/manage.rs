@@ -17,6 +17,7 @@ mod tests;
 mod v1;
 mod v2;
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::config::Limits;
 use crate::manage::auth::Caller;
 use crate::manage::auth::Unknown;
 use crate::manage::operations::Operations;
@@ -53,8 +55,11 @@ use crate::manage::routes::Call;
 use crate::manage::routes::NotFound;
 use crate::manage::routes::Route;
 use crate::model::host::Host;
+use crate::model::refusal::Denied;
 use crate::model::refusal::Refusal;
+use crate::model::refusal::Row;
 use crate::model::slot::Slot;
+use crate::model::source::Source;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit::Act;
 use crate::observe::audit::Audit;
@@ -62,8 +67,10 @@ use crate::observe::audit::Event;
 use crate::observe::audit::NotRecorded;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Ids;
+use crate::observe::metrics::ListenerMetrics;
 use crate::pipeline::discard;
 use crate::pipeline::issuer_keys::KeyRequests;
+use crate::pipeline::throttle::Throttle;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
 use crate::store::Store;
@@ -91,6 +98,7 @@ pub struct Management {
     audit: Audit,
     /// The first TCP listener of the traffic plane.
     traffic: Mutex<Option<Traffic>>,
+    throttle: Throttle,
     ids: Mutex<Ids>,
     /// When this process began, ISO 8601: what SDKs are told of a service's creation, which nobody wrote down.
     started: String,
@@ -103,6 +111,17 @@ pub struct Traffic {
     pub address: SocketAddr,
     /// Whether TLS is spoken there.
     pub is_tls: bool,
+}
+
+/// Who is at the other end of a connection; the listener puts it into the extensions of each request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// What the listener bears.
+    pub limits: Arc<Limits>,
+    /// What the listener counts.
+    pub metrics: Arc<ListenerMetrics>,
 }
 
 /// A call whose caller may make it.
@@ -146,6 +165,7 @@ impl Management {
             issuer_keys,
             audit,
             traffic: Mutex::default(),
+            throttle: Throttle::default(),
             ids: Mutex::default(),
             started: started.unwrap_or_default().to_string(),
         })
@@ -154,6 +174,17 @@ impl Management {
     /// Says where clients come, for scoring URIs.
     pub fn traffic_at(&self, traffic: Option<Traffic>) {
         *locked(&self.traffic) = traffic;
+    }
+
+    /// The answer to what is no request.
+    #[must_use]
+    pub fn refuse_unread(&self, why: Denied) -> Reply {
+        let Row { status, code, message, .. } = why.row();
+        let decision = locked(&self.ids).next();
+        let mut reply = Refused::new(status, code, message).reply(Dialect::Own, &decision.to_string());
+        reply.headers_mut().insert(DECISION_ID, decision.header_value());
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
     }
 
     /// Answers one request.
@@ -170,8 +201,13 @@ impl Management {
             reply.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
             reply
         });
+        let is_throttled = reply.status() == StatusCode::TOO_MANY_REQUESTS;
         let headers = reply.headers_mut();
         discard::rest(&head, body).await.announce(head.version, headers);
+        if is_throttled {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            discard::Rest::Some.announce(head.version, headers);
+        }
         headers.insert(DECISION_ID, decision.header_value());
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         reply
@@ -189,7 +225,8 @@ impl Management {
             Access::Anyone => None,
             Access::From(_) => {
                 let caller = self.caller(&head.headers).await;
-                Some(caller.inspect_err(|no| self.unknown(no, found.route, decision)).map_err(plain)?)
+                let caller = caller.inspect_err(|no| self.unknown(no, found.route, decision));
+                Some(caller.map_err(|no| plain(self.throttle(no, head)))?)
             }
         };
         let snapshot = self.live.load();
@@ -254,6 +291,24 @@ impl Management {
                 Refused::new(StatusCode::UNAUTHORIZED, "Unauthorized", "the token is not accepted")
             }
         })
+    }
+
+    /// Counts a credential that was not accepted; one too many from its address is refused without saying more.
+    fn throttle(&self, refused: Refused, head: &Parts) -> Refused {
+        let Some(client) = head.extensions.get::<Client>() else { return refused };
+        let address = client.address.to_canonical();
+        let is_attempt = refused.status == StatusCode::UNAUTHORIZED && head.headers.contains_key(header::AUTHORIZATION);
+        if !is_attempt || client.limits.is_shared(&address) {
+            return refused;
+        }
+        match self.throttle.failed(Source::of(address), client.limits.failed_authentications, Instant::now()) {
+            Ok(()) => refused,
+            Err(_wait) => {
+                client.metrics.auth_throttled();
+                let Row { status, message, .. } = Denied::AuthThrottled.row();
+                Refused::new(status, "TooManyRequests", message)
+            }
+        }
     }
 
     fn unknown(&self, refused: &Refused, route: &Route, decision: &str) {

@@ -10,6 +10,7 @@ pub mod refusal;
 pub mod resource;
 pub mod secret;
 pub mod slot;
+pub mod source;
 #[cfg(test)]
 #[path = "../tests/it/support/summary.rs"]
 pub(crate) mod summary;

@@ -20,6 +20,7 @@ pub mod judge;
 pub mod peer;
 pub mod refuse;
 pub mod relay;
+pub mod throttle;
 mod unread;
 pub mod upgrade;
 
@@ -44,11 +45,13 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Limits;
 use crate::model::name::Name;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::resource::ResourceId;
+use crate::model::source::Source;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit::Audit;
 use crate::observe::audit::NotRecorded;
@@ -65,6 +68,7 @@ use crate::pipeline::peer::Peer;
 use crate::pipeline::refuse::Context;
 use crate::pipeline::refuse::Reader;
 use crate::pipeline::relay::AnswerBody;
+use crate::pipeline::throttle::Throttle;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live;
 use crate::snapshot::service::Service;
@@ -79,6 +83,7 @@ pub struct Gateway {
     observer: Rc<Observer>,
     issuer_keys: KeyRequests,
     audit: Audit,
+    throttle: Arc<Throttle>,
     draining: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
@@ -140,6 +145,7 @@ impl Gateway {
         observer: Rc<Observer>,
         issuer_keys: KeyRequests,
         audit: Audit,
+        throttle: Arc<Throttle>,
         draining: Arc<AtomicBool>,
         seed: u64,
     ) -> Self {
@@ -150,6 +156,7 @@ impl Gateway {
             observer,
             issuer_keys,
             audit,
+            throttle,
             draining,
             tasks: TaskTracker::new(),
         }
@@ -201,6 +208,7 @@ impl Gateway {
                 let resource = found.resource.as_ref().map(ResourceId::as_str);
                 self.audit.deny(|| audited::denied(why, resource, service, &record));
             }
+            let refusal = self.throttle(peer, refusal, &record);
             let mut response = refuse(refusal, detail.as_deref(), service, reader, record);
             rest.announce(version, response.headers_mut());
             response
@@ -208,11 +216,30 @@ impl Gateway {
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if self.draining.load(Ordering::Relaxed) && version != Version::HTTP_2 {
+        let is_last = self.draining.load(Ordering::Relaxed) || peer.is_unwanted();
+        if is_last && version != Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // The client opens its next connection somewhere else, while there is still time.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// Counts a credential that was not accepted. One too many from its address is refused without saying more, and costs
+    /// the connection.
+    fn throttle(&self, peer: &Peer, refusal: Refusal, record: &Record) -> Refusal {
+        let source = record.source().map(|address| address.to_canonical());
+        let Some(source) = source.filter(|address| !peer.limits.is_shared(address)) else { return refusal };
+        if !audited::is_failed_attempt(refusal) {
+            return refusal;
+        }
+        match self.throttle.failed(Source::of(source), peer.limits.failed_authentications, Instant::now()) {
+            Ok(()) => refusal,
+            Err(wait) => {
+                self.listener_metrics(&peer.listener).auth_throttled();
+                peer.end_soon();
+                Refusal::Denied { why: Denied::AuthThrottled, retry_after: Some(wait) }
+            }
+        }
     }
 
     /// Runs the checks; once more with a new snapshot where an issuer's keys had to be fetched first.
@@ -251,6 +278,7 @@ impl Gateway {
         let trusts_peer = trusts(&snapshot, peer, head, record);
 
         form::check(head)?;
+        find::measure(&peer.limits, head)?;
         let routed = find::service(&snapshot, head)?;
         let is_issuing = issue::is_asked(&routed, head);
         if found.service.replace(Arc::clone(routed.service())).is_none() {
@@ -294,6 +322,12 @@ impl Gateway {
     #[must_use]
     pub fn listener_metrics(&self, listener: &Name) -> Arc<ListenerMetrics> {
         self.observer.metrics().listener(listener)
+    }
+
+    /// What a listener bears of its clients, as it is now.
+    #[must_use]
+    pub fn limits(&self, listener: &Name) -> Arc<Limits> {
+        self.live.borrow_mut().load().limits(listener)
     }
 
     /// The TLS of a listener, as it is now.

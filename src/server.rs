@@ -1,12 +1,16 @@
 //! Listeners, TLS, worker threads and the way out.
 
 pub mod connection;
+mod conversation;
+pub mod crowd;
+mod door;
 pub mod fleet;
 mod housekeeping;
 mod hushed;
 pub mod plane;
 pub mod planes;
 pub mod process;
+mod pulse;
 pub mod socket;
 mod store_feed;
 mod streams;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::config::AccessLog;
+use crate::config::Limits;
 use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// TLS by listener; a listener that is missing here speaks plain text, or could not load its certificate.
     pub tls: HashMap<Name, Arc<rustls::ServerConfig>>,
+    /// What each listener bears of its clients.
+    pub limits: HashMap<Name, Arc<Limits>>,
     accounts: Accounts,
 }
 
@@ -80,6 +83,12 @@ struct Accounts {
 }
 
 impl Snapshot {
+    /// What a listener bears of its clients; the usual for one that is not configured any longer.
+    #[must_use]
+    pub fn limits(&self, listener: &Name) -> Arc<Limits> {
+        self.limits.get(listener).map_or_else(|| Arc::new(Limits::usual()), Arc::clone)
+    }
+
     /// The account with this number.
     #[must_use]
     pub fn account(&self, index: u32) -> Option<&Account> {

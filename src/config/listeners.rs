@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::Limits;
 use crate::model::name::Name;
 
 /// The three planes.
@@ -25,6 +26,8 @@ pub struct Listener {
     pub address: Address,
     /// TLS; `None` is plain text.
     pub tls: Option<ServerTls>,
+    /// What it bears of its clients.
+    pub limits: Limits,
 }
 
 /// Where a listener listens, or an endpoint lives.

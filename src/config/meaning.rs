@@ -8,6 +8,7 @@ mod features;
 mod headers;
 mod issuers;
 mod keys;
+mod limits;
 mod listeners;
 mod management;
 mod matches;

@@ -38,7 +38,7 @@ pub fn summary(config: &Config) -> String {
     let mut text = String::new();
     let listeners = &config.listeners;
     for listener in listeners.traffic.iter().chain(&listeners.management).chain([&listeners.health]) {
-        let Listener { name, address, tls } = listener;
+        let Listener { name, address, tls, limits: _ } = listener;
         let tls = if tls.is_some() { ", TLS" } else { "" };
         push(&mut text, format_args!("listener {name}: {}{tls}\n", show_address(address)));
     }

@@ -4,6 +4,7 @@ mod accepted;
 mod anything;
 mod broken;
 mod crossing;
+mod limits;
 
 use std::fmt::Write as _;
 

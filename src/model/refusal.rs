@@ -145,6 +145,8 @@ refusals! {
         TokenClaim => "token_claim", UNAUTHORIZED, Unauthenticated, AsUnauthenticated, "";
         /// The token was revoked.
         TokenRevoked => "token_revoked", UNAUTHORIZED, Unauthenticated, AsUnauthenticated, "";
+        /// More credentials from this address were not accepted in the last minute than may be; a valid one still is.
+        AuthThrottled => "auth_throttled", TOO_MANY_REQUESTS, ResourceExhausted, Exactly, "Too many credentials from this address were not accepted.";
         /// The call needs a feature that neither the caller's account nor a LimitedAccessToken grants.
         FeatureNotGranted => "feature_not_granted", FORBIDDEN, PermissionDenied, Exactly, "This call needs a feature that the caller has not been granted.";
         /// The LimitedAccessToken cannot be read or does not verify.

@@ -41,6 +41,7 @@ pub use self::labels::PoolState;
 pub use self::labels::ReloadStage;
 pub use self::labels::ReloadTrigger;
 pub use self::labels::Scheme;
+pub use self::labels::Shed;
 pub use self::labels::TlsVersion;
 pub use self::listener::ListenerMetrics;
 pub use self::listener::OpenConnection;

@@ -39,6 +39,14 @@ pub(super) fn concerns_credentials(refusal: Refusal) -> Option<Denied> {
     }
 }
 
+/// Whether a credential was shown and not accepted. That there was none is no attempt.
+pub(super) fn is_failed_attempt(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::Denied { why, .. } => why.row().status == StatusCode::UNAUTHORIZED && why != Denied::CredentialMissing,
+        Refusal::Failed(_) => false,
+    }
+}
+
 /// A denial. `resource` is the one that the request was for, where that is known; the service otherwise.
 pub(super) fn denied(why: Denied, resource: Option<&str>, service: Option<&Service>, record: &Record) -> Event {
     let service = service.map(|service| format!("services/{}", service.settings.name)).unwrap_or_default();

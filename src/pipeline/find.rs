@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Version;
 use http::header::HOST;
 use http::request::Parts;
 
+use crate::config::Limits;
 use crate::model::host::Host;
 use crate::model::path::NormalPath;
 use crate::model::refusal::Denied;
@@ -16,9 +18,6 @@ use crate::model::refusal::Failed;
 use crate::pipeline::Halt;
 use crate::snapshot::Snapshot;
 use crate::snapshot::service::Service;
-
-/// Longest request target, in bytes. RFC 9110 §4.1 asks for 8,000 at least.
-const MAX_TARGET_BYTES: usize = 16 * 1024;
 
 /// A request that has a service.
 #[derive(Debug)]
@@ -45,20 +44,39 @@ impl<'s> Routed<'s> {
     }
 }
 
+/// Holds a request's head against what its listener bears.
+///
+/// # Errors
+/// [`Denied::TargetTooLong`] or [`Denied::HeadersTooLarge`].
+pub fn measure(limits: &Limits, head: &Parts) -> Result<(), Denied> {
+    let target_bytes = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > limits.target_bytes {
+        return Err(Denied::TargetTooLong);
+    }
+    if fit(limits, &head.headers) { Ok(()) } else { Err(Denied::HeadersTooLarge) }
+}
+
+fn fit(limits: &Limits, headers: &HeaderMap) -> bool {
+    let mut all = 0;
+    let mut is_one_too_large = false;
+    for (name, value) in headers {
+        let bytes = name.as_str().len() + value.len();
+        is_one_too_large |= bytes > limits.header_bytes;
+        all += bytes;
+    }
+    headers.len() <= limits.header_count && all <= limits.headers_bytes && !is_one_too_large
+}
+
 /// Finds the service for a request.
 ///
 /// # Errors
-/// A row about the request's form (400, 405, 414), [`Denied::NoService`] or [`Denied::MethodNotAllowed`].
+/// A row about the request's form (400, 405), [`Denied::NoService`] or [`Denied::MethodNotAllowed`].
 pub fn service<'s>(snapshot: &'s Snapshot, head: &'s Parts) -> Result<Routed<'s>, Halt> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Denied::MethodRefused.into());
     }
     let written_host = host(head)?;
     let host = Host::read(written_host).map_err(|_not_a_host| Denied::HostInvalid)?;
-    let target_bytes = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target_bytes > MAX_TARGET_BYTES {
-        return Err(Denied::TargetTooLong.into());
-    }
     let path = NormalPath::read(head.uri.path()).map_err(|_refused| Denied::PathAmbiguous)?;
     // Few services allow oddities; where none does, odd paths go no further.
     path.oddities().allowed_by(snapshot.path_allowances).map_err(|_refused| Denied::PathAmbiguous)?;

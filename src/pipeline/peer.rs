@@ -1,7 +1,10 @@
 //! Who is at the other end of a client connection.
 
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::config::Limits;
 use crate::model::name::Name;
 use crate::observe::record;
 
@@ -12,9 +15,30 @@ pub struct Peer {
     pub connection: record::Peer,
     /// The listener that took the connection.
     pub listener: Name,
+    /// What that listener bore when it did.
+    pub limits: Arc<Limits>,
+    /// Whether it is to take no further request.
+    unwanted: Cell<bool>,
 }
 
 impl Peer {
+    /// The other end of a connection that this listener took.
+    #[must_use]
+    pub const fn new(connection: record::Peer, listener: Name, limits: Arc<Limits>) -> Self {
+        Self { connection, listener, limits, unwanted: Cell::new(false) }
+    }
+
+    /// Lets its connection take no further request.
+    pub fn end_soon(&self) {
+        self.unwanted.set(true);
+    }
+
+    /// Whether its connection is to take no further request.
+    #[must_use]
+    pub fn is_unwanted(&self) -> bool {
+        self.unwanted.get()
+    }
+
     /// Its address; `None` over a Unix socket. An IPv4 address that came in over IPv6 is told as IPv4.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Address;
@@ -9,6 +10,7 @@ use crate::config::Listener;
 use crate::model::name::Name;
 use crate::pipeline::Gateway;
 use crate::server::connection::Tls;
+use crate::server::crowd::Crowd;
 use crate::server::socket::BindError;
 use crate::server::socket::Bound;
 use crate::server::socket::bind;
@@ -78,8 +80,10 @@ impl Fleet {
         }
         for (listens, bound) in prepared.opened {
             bound.announce();
+            let crowd = Arc::new(Crowd::default());
             for (worker, socket) in self.workers.iter().zip(bound.sockets) {
-                worker.tell(Command::Listen { name: bound.name.clone(), socket, tls: listens.tls });
+                let crowd = Arc::clone(&crowd);
+                worker.tell(Command::Listen { name: bound.name.clone(), socket, crowd, tls: listens.tls });
             }
             self.listening.insert(bound.name, listens);
         }

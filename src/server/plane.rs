@@ -1,142 +1,152 @@
 //! The small servers of the management and health planes, on the control runtime.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::header;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::Limits;
+use crate::manage::Client;
+use crate::model::name::Name;
+use crate::model::refusal::Denied;
+use crate::observe::metrics::ConnectionEnd;
+use crate::observe::metrics::ListenerMetrics;
+use crate::server::connection::Tls;
+use crate::server::conversation::Line;
+use crate::server::conversation::paced;
+use crate::server::conversation::protocol;
+use crate::server::conversation::speak;
+use crate::server::crowd::Crowd;
+use crate::server::door::Door;
+use crate::server::door::Entered;
+use crate::server::pulse::Pulse;
 use crate::server::socket::Socketed;
-use crate::upstream::pool::LocalExecutor;
+use crate::server::unread;
+use crate::snapshot::live::Live;
 use crate::upstream::stream::Stream;
 
-/// Longest wait for a handshake and for a request's head.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-
-/// Longest life of a connection. Pools of clients open another; who only keeps it open has no use for it.
-const CONNECTION_WITHIN: Duration = Duration::from_secs(600);
-
-/// Most connections of a plane at once. Operators, kubelets and Prometheus need a handful.
-const MOST_CONNECTIONS: usize = 256;
-
-/// What a plane speaks.
-#[derive(Clone)]
-pub enum Speaks {
-    /// Plain text.
-    Plain,
-    /// TLS, with the certificate that is in force when a connection comes; without one nothing is said.
-    Tls(Rc<dyn Fn() -> Option<TlsAcceptor>>),
+/// A plane's listener that is open.
+#[derive(Debug)]
+pub struct Open {
+    /// Its name.
+    pub name: Name,
+    /// Its socket.
+    pub socket: Socketed,
+    /// What it speaks. Without a certificate one that speaks TLS says nothing.
+    pub tls: Tls,
+    /// Where its certificate and what it bears are looked up for each connection.
+    pub live: Live,
+    /// What it counts.
+    pub metrics: Arc<ListenerMetrics>,
 }
 
-/// Accepts and answers until the task is dropped. Runs on a `LocalRuntime`.
-pub async fn serve<A, F>(socket: Socketed, speaks: Speaks, answer: A)
+/// Accepts and answers until the task is dropped, and says `unread` to what is no request. Runs on a `LocalRuntime`.
+pub async fn serve<A, F, U>(open: Open, answer: A, unread: U)
 where
     A: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<Full<Bytes>>> + 'static,
+    U: Fn(Denied) -> Response<Full<Bytes>> + Clone + 'static,
 {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut failing = false;
-    let listener = match listening(socket) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a socket could not be used"),
+    let Open { name, socket, tls, live, metrics } = open;
+    let mut door = match Door::new(name.clone(), socket, Arc::new(Crowd::default()), Arc::clone(&metrics)) {
+        Ok(door) => door,
+        Err(error) => return tracing::error!(listener = %name, %error, "a socket could not be used"),
     };
     loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                failing = false;
-                // One too many is closed at once: in the queue it would wait for others to leave.
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                let connection = connection(stream, speaks.clone(), answer.clone());
-                drop(tokio::task::spawn_local(async move {
-                    connection.await;
-                    drop(place);
-                }));
+        let entered = door.next(|| live.load().limits(&name)).await;
+        let snapshot = live.load();
+        let acceptor = snapshot.tls.get(&name).map(|config| TlsAcceptor::from(Arc::clone(config)));
+        let acceptor = match (tls, acceptor) {
+            (Tls::Off, _) => None,
+            (Tls::On, Some(acceptor)) => Some(acceptor),
+            (Tls::On, None) => continue,
+        };
+        let connection =
+            Connection { entered, acceptor, limits: snapshot.limits(&name), metrics: Arc::clone(&metrics) };
+        drop(tokio::task::spawn_local(connection.serve(answer.clone(), unread.clone())));
+    }
+}
+
+struct Connection {
+    entered: Entered,
+    /// `None` is plain text.
+    acceptor: Option<TlsAcceptor>,
+    limits: Arc<Limits>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+impl Connection {
+    async fn serve<A, F, U>(self, answer: A, unread: U)
+    where
+        A: Fn(Request<Incoming>) -> F + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + 'static,
+        U: Fn(Denied) -> Response<Full<Bytes>>,
+    {
+        let Entered { stream, address, place } = self.entered;
+        let client = address.map(|address| Client {
+            address: address.ip(),
+            limits: Arc::clone(&self.limits),
+            metrics: Arc::clone(&self.metrics),
+        });
+        let patience = self.limits.patience;
+        let mut open = self.metrics.accept();
+        let stream = paced(stream, patience.write);
+        let stream = match self.acceptor {
+            None => stream,
+            Some(acceptor) => match tokio::time::timeout(patience.handshake, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream.into())),
+                Ok(Err(_)) | Err(_) => return open.ends(ConnectionEnd::Handshake),
+            },
+        };
+        let pulse = Arc::new(Pulse::new());
+        let heard = Arc::clone(&pulse);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(client) = &client {
+                let _none_before = request.extensions_mut().insert(client.clone());
             }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "connections cannot be accepted");
+            let under_way = UnderWay::begin(&heard);
+            let answering = answer(request);
+            async move {
+                let mut answer = answering.await;
+                if under_way.0.is_old() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                drop(under_way);
+                Ok::<_, Infallible>(answer)
             }
+        });
+        let line = Line { stream, place, pulse: Arc::clone(&pulse), patience };
+        let ended = speak(&protocol(&self.limits), line, service, &CancellationToken::new()).await;
+        open.ends(ended.counted(&pulse));
+        if let Some(why) = ended.unanswered(&pulse)
+            && let Some((stream, _place)) = pulse.left()
+        {
+            unread::say(stream, unread(why)).await;
         }
     }
 }
 
-impl fmt::Debug for Speaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "Plain",
-            Self::Tls(_) => "Tls",
-        })
+/// A request, from when it was read until it is answered.
+struct UnderWay(Arc<Pulse>);
+
+impl UnderWay {
+    fn begin(pulse: &Arc<Pulse>) -> Self {
+        pulse.asked();
+        Self(Arc::clone(pulse))
     }
 }
 
-enum Listening {
-    Tcp(TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-impl Listening {
-    async fn accept(&self) -> std::io::Result<Stream> {
-        Ok(match self {
-            Self::Tcp(socket) => Stream::Tcp(socket.accept().await?.0),
-            Self::Unix(socket) => Stream::Unix(socket.accept().await?.0),
-        })
-    }
-}
-
-fn listening(socket: Socketed) -> std::io::Result<Listening> {
-    Ok(match socket {
-        Socketed::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
-        Socketed::Unix(socket) => Listening::Unix(tokio::net::UnixListener::from_std(socket)?),
-    })
-}
-
-async fn connection<A, F>(stream: Stream, speaks: Speaks, answer: A)
-where
-    A: Fn(Request<Incoming>) -> F + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + 'static,
-{
-    let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
-    let (stream, builder) = match speaks {
-        // Told which, hyper has a deadline for the first byte as well.
-        Speaks::Plain => (stream, builder.http1_only()),
-        Speaks::Tls(acceptor) => {
-            let Some(acceptor) = acceptor() else { return };
-            let Ok(Ok(tls)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await else { return };
-            let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-            (Stream::Tls(Box::new(tls.into())), if is_http2 { builder.http2_only() } else { builder.http1_only() })
-        }
-    };
-    let service = service_fn(move |request| {
-        let answering = answer(request);
-        async move { Ok::<_, Infallible>(answering.await) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = tokio::time::sleep(CONNECTION_WITHIN) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(HEAD_WITHIN, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::trace!(error, "a connection ended");
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }

@@ -1,11 +1,11 @@
 //! The listeners of the management and health planes, on the control runtime.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::Address;
 use crate::config::Listener;
@@ -13,9 +13,10 @@ use crate::config::Listeners;
 use crate::health::Health;
 use crate::manage::Management;
 use crate::manage::Traffic;
-use crate::model::name::Name;
+use crate::observe::metrics::Metrics;
+use crate::server::connection::Tls;
 use crate::server::plane;
-use crate::server::plane::Speaks;
+use crate::server::plane::Open;
 use crate::server::socket::BindError;
 use crate::server::socket::Bound;
 use crate::server::socket::bind;
@@ -25,6 +26,7 @@ use crate::snapshot::live::Live;
 #[derive(Debug)]
 pub struct Planes {
     live: Live,
+    metrics: Arc<Metrics>,
     health: Health,
     management: Arc<Management>,
     listening: HashMap<Plane, Listens>,
@@ -46,6 +48,14 @@ struct Listens {
     task: JoinHandle<()>,
 }
 
+impl Listens {
+    /// Whether it is where the listener is to be. What that bears is read anew for each connection.
+    fn is_at(&self, listener: &Listener) -> bool {
+        let Listener { name, address, tls, limits: _ } = listener;
+        (name, address, tls) == (&self.wanted.name, &self.wanted.address, &self.wanted.tls)
+    }
+}
+
 /// Sockets that are open and not used yet.
 #[derive(Debug)]
 pub struct Prepared {
@@ -56,8 +66,8 @@ pub struct Prepared {
 impl Planes {
     /// Listens nowhere yet.
     #[must_use]
-    pub fn new(live: Live, health: Health, management: Arc<Management>) -> Self {
-        Self { live, health, management, listening: HashMap::new() }
+    pub fn new(live: Live, metrics: Arc<Metrics>, health: Health, management: Arc<Management>) -> Self {
+        Self { live, metrics, health, management, listening: HashMap::new() }
     }
 
     /// Opens the sockets of planes that are new or have moved.
@@ -71,7 +81,7 @@ impl Planes {
             let listens = self.listening.get(&plane);
             match listener {
                 None => prepared.closed.extend(listens.map(|_| plane)),
-                Some(listener) if listens.is_some_and(|listens| listens.wanted == *listener) => {}
+                Some(listener) if listens.is_some_and(|listens| listens.is_at(listener)) => {}
                 Some(listener) => {
                     let bound = bind(&listener.name, &listener.address, 1)?;
                     prepared.opened.push((plane, listener.clone(), bound));
@@ -91,21 +101,29 @@ impl Planes {
             bound.announce();
             let Bound { name, address, sockets } = bound;
             let Some(socket) = sockets.into_iter().next() else { continue };
-            let speaks = if wanted.tls.is_some() { self.tls(name) } else { Speaks::Plain };
+            let open = Open {
+                socket,
+                tls: if wanted.tls.is_some() { Tls::On } else { Tls::Off },
+                live: self.live.clone(),
+                metrics: self.metrics.listener(&name),
+                name,
+            };
             let task = match plane {
                 Plane::Management => {
-                    let management = Arc::clone(&self.management);
-                    tokio::task::spawn_local(plane::serve(socket, speaks, move |request| {
+                    let (management, unread) = (Arc::clone(&self.management), Arc::clone(&self.management));
+                    let answer = move |request| {
                         let management = Arc::clone(&management);
                         async move { management.answer(request).await }
-                    }))
+                    };
+                    tokio::task::spawn_local(plane::serve(open, answer, move |why| unread.refuse_unread(why)))
                 }
                 Plane::Health => {
                     let health = self.health.clone();
-                    tokio::task::spawn_local(plane::serve(socket, speaks, move |request| {
+                    let answer = move |request: Request<Incoming>| {
                         let answer = health.answer(request.method(), request.uri().path());
                         async move { answer }
-                    }))
+                    };
+                    tokio::task::spawn_local(plane::serve(open, answer, Health::refuse_unread))
                 }
             };
             self.listening.insert(plane, Listens { wanted, at: address, task });
@@ -127,11 +145,5 @@ impl Planes {
         if let Some(listens) = self.listening.remove(&plane) {
             listens.task.abort();
         }
-    }
-
-    /// TLS with the certificate of the snapshot in force, looked up for each connection.
-    fn tls(&self, listener: Name) -> Speaks {
-        let live = self.live.clone();
-        Speaks::Tls(Rc::new(move || live.load().tls.get(&listener).map(|config| TlsAcceptor::from(Arc::clone(config)))))
     }
 }

@@ -35,6 +35,7 @@ use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::issuer_keys::KeysWanted;
 use crate::pipeline::issuer_keys::Standing;
 use crate::pipeline::since_epoch;
+use crate::pipeline::throttle::Throttle;
 use crate::reload::Cause;
 use crate::reload::ReloadError;
 use crate::reload::Reloader;
@@ -168,6 +169,7 @@ impl Process {
         let draining = Arc::new(AtomicBool::new(false));
         let standing = Standing::default();
         let (cause, causes) = mpsc::channel(1);
+        let throttle = Arc::new(Throttle::default());
         let (key_request, keys_wanted) = mpsc::channel(KEY_REQUESTS);
         let (new_keys_sender, new_keys) = mpsc::channel(16);
         let log =
@@ -176,9 +178,10 @@ impl Process {
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
             let (audit, draining, which) = (audit.clone(), Arc::clone(&draining), config.access_log);
+            let throttle = Arc::clone(&throttle);
             move || {
                 let observer = Observer::new(metrics, log, which, Instant::now(), since_epoch());
-                Gateway::new(reader, observer, requests, audit, draining, seed(index))
+                Gateway::new(reader, observer, requests, audit, throttle, draining, seed(index))
             }
         };
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
@@ -187,7 +190,7 @@ impl Process {
         let management = Management::new(live.clone(), Arc::clone(&store), requests, audit.clone(), UnixSeconds::now());
         let store_feed = StoreFeed::start(Arc::clone(&store), store_watch, Arc::clone(&metrics));
         let mut process = Self {
-            planes: Planes::new(live.clone(), health.clone(), management),
+            planes: Planes::new(live.clone(), Arc::clone(&metrics), health.clone(), management),
             issuers: Issuers::new(new_keys_sender, standing),
             files: FileWatch::start(cause),
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use http::StatusCode;
+use http::response::Parts;
+use http_body_util::BodyExt as _;
+use http_body_util::Collected;
+use http_body_util::Full;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
@@ -25,13 +28,15 @@ const MOST_BYTES: usize = 256 * 1024;
 /// Refuses on a connection whose last request could not be read.
 pub(super) async fn answer(gateway: &Gateway, peer: &Peer, stream: Stream, why: Denied) {
     let (response, record) = gateway.refuse_unread(peer, why);
-    say(stream, &response).await;
+    say(stream, response.map(Full::from)).await;
     record.complete();
 }
 
 /// Writes an answer and closes. That the client does not read it is no failure of ours.
-pub(super) async fn say(mut stream: Stream, response: &Response<Bytes>) {
-    let bytes = written(response, since_epoch());
+pub(super) async fn say(mut stream: Stream, response: Response<Full<Bytes>>) {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_or_else(|never| match never {}, Collected::to_bytes);
+    let bytes = written(&head, &body, since_epoch());
     let saying = async {
         stream.write_all(&bytes).await?;
         stream.shutdown().await?;
@@ -56,10 +61,10 @@ async fn leave(stream: &mut Stream) -> io::Result<()> {
 }
 
 /// The answer as HTTP/1.1 writes it (RFC 9112 §4).
-fn written(response: &Response<Bytes>, since_epoch: Duration) -> Vec<u8> {
-    let status = response.status();
-    let mut bytes = format!("HTTP/1.1 {} {}\r\n", status.as_str(), reason(status)).into_bytes();
-    for (name, value) in response.headers() {
+fn written(head: &Parts, body: &[u8], since_epoch: Duration) -> Vec<u8> {
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
+    for (name, value) in &head.headers {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());
@@ -70,12 +75,7 @@ fn written(response: &Response<Bytes>, since_epoch: Duration) -> Vec<u8> {
     if let Ok(date) = date {
         bytes.extend_from_slice(format!("date: {date}\r\n").as_bytes());
     }
-    let length = response.body().len();
-    bytes.extend_from_slice(format!("connection: close\r\ncontent-length: {length}\r\n\r\n").as_bytes());
-    bytes.extend_from_slice(response.body());
+    bytes.extend_from_slice(format!("connection: close\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
     bytes
-}
-
-fn reason(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or_default()
 }

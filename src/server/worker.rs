@@ -1,14 +1,13 @@
 //! A worker: one thread, one runtime, its own sockets and upstream connections. Nothing leaves it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::net::UnixListener;
+use hyper_util::server::conn::auto;
 use tokio::runtime::Builder;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
@@ -16,21 +15,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Limits;
 use crate::model::name::Name;
 use crate::pipeline::Gateway;
 use crate::pipeline::since_epoch;
 use crate::server::connection::Accepted;
-use crate::server::connection::Protocols;
 use crate::server::connection::Tls;
 use crate::server::connection::serve;
+use crate::server::conversation::protocol;
+use crate::server::crowd::Crowd;
+use crate::server::door::Door;
+use crate::server::door::Entered;
 use crate::server::socket::Socketed;
-use crate::upstream::stream::Stream;
+use crate::server::streams::Streams;
 
 /// How often a worker writes out its access log and closes what has idled.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
-
-/// Pause after a failed accept: at the limit of file descriptors each further one fails at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub enum Command {
         name: Name,
         /// The socket.
         socket: Socketed,
+        /// Who is connected, to this socket and to the other workers'.
+        crowd: Arc<Crowd>,
         /// What it speaks.
         tls: Tls,
     },
@@ -90,7 +92,6 @@ impl Worker {
 }
 
 async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>) {
-    let protocols = Rc::new(Protocols::new());
     gateway.metrics().worker_started();
     let connections = gateway.tasks().clone();
     let drain = CancellationToken::new();
@@ -99,16 +100,17 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
     let drain_within = loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Listen { name, socket, tls }) => {
+                Some(Command::Listen { name, socket, crowd, tls }) => {
                     let close = CancellationToken::new();
                     let accepting = Accepting {
                         gateway: Rc::clone(&gateway),
-                        protocols: Rc::clone(&protocols),
                         connections: connections.clone(),
                         drain: drain.clone(),
                         close: close.clone(),
                         listener: name.clone(),
+                        crowd,
                         tls,
+                        protocol: RefCell::default(),
                     };
                     connections.spawn_local(accepting.run(socket));
                     listening.insert(name, close);
@@ -136,78 +138,58 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
     gateway.metrics().worker_stopped();
 }
 
+/// What a listener bears, and how HTTP is spoken within that.
+type Protocol = (Arc<Limits>, Rc<auto::Builder<Streams>>);
+
 /// One worker's end of a listener.
 struct Accepting {
     gateway: Rc<Gateway>,
-    protocols: Rc<Protocols>,
     connections: TaskTracker,
     drain: CancellationToken,
     close: CancellationToken,
     listener: Name,
+    crowd: Arc<Crowd>,
     tls: Tls,
-}
-
-enum Listening {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listening {
-    fn new(socket: Socketed) -> io::Result<Self> {
-        Ok(match socket {
-            Socketed::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Socketed::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
-        })
-    }
-
-    fn poll_accept(&self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<(Stream, Option<std::net::SocketAddr>)>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_accept(cx).map_ok(|(tcp, address)| {
-                // Answers are written whole; waiting for more to send with them only adds delay. A socket that
-                // refuses the option still works.
-                drop(tcp.set_nodelay(true));
-                (Stream::Tcp(tcp), Some(address))
-            }),
-            Self::Unix(socket) => socket.poll_accept(cx).map_ok(|(unix, _)| (Stream::Unix(unix), None)),
-        }
-    }
+    protocol: RefCell<Option<Protocol>>,
 }
 
 impl Accepting {
     async fn run(self, socket: Socketed) {
-        let listening = match Listening::new(socket) {
-            Ok(listening) => listening,
+        let metrics = self.gateway.listener_metrics(&self.listener);
+        let mut door = match Door::new(self.listener.clone(), socket, Arc::clone(&self.crowd), metrics) {
+            Ok(door) => door,
             Err(error) => return tracing::error!(listener = %self.listener, %error, "a socket could not be used"),
         };
-        let mut failing = false;
         loop {
-            let accepted = tokio::select! {
-                accepted = poll_fn(|cx| listening.poll_accept(cx)) => accepted,
+            let entered = tokio::select! {
+                entered = door.next(|| self.gateway.limits(&self.listener)) => entered,
                 () = self.close.cancelled() => break,
             };
-            match accepted {
-                Ok((stream, address)) => {
-                    failing = false;
-                    self.serve(stream, address);
-                }
-                Err(error) => {
-                    self.gateway.listener_metrics(&self.listener).accept_failed();
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(listener = %self.listener, %error, "connections cannot be accepted");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            self.serve(entered);
         }
-        // Connections that the kernel has completed belong to us: closing the socket would reset them.
-        while let Poll::Ready(Ok((stream, address))) = poll_fn(|cx| Poll::Ready(listening.poll_accept(cx))).await {
-            self.serve(stream, address);
+        let limits = self.gateway.limits(&self.listener);
+        while let Some(entered) = door.left_over(&limits).await {
+            self.serve(entered);
         }
     }
 
-    fn serve(&self, stream: Stream, address: Option<std::net::SocketAddr>) {
-        let accepted = Accepted { stream, address, listener: self.listener.clone(), tls: self.tls };
-        let (gateway, protocols) = (Rc::clone(&self.gateway), Rc::clone(&self.protocols));
-        self.connections.spawn_local(serve(gateway, protocols, accepted, self.drain.clone()));
+    fn serve(&self, entered: Entered) {
+        let (limits, protocol) = self.protocol();
+        let accepted = Accepted { entered, listener: self.listener.clone(), limits, protocol, tls: self.tls };
+        self.connections.spawn_local(serve(Rc::clone(&self.gateway), accepted, self.drain.clone()));
+    }
+
+    /// Made anew when the configuration has changed.
+    fn protocol(&self) -> Protocol {
+        let limits = self.gateway.limits(&self.listener);
+        let mut made = self.protocol.borrow_mut();
+        match &*made {
+            Some((of, protocol)) if Arc::ptr_eq(of, &limits) => (limits, Rc::clone(protocol)),
+            Some(_) | None => {
+                let protocol = Rc::new(protocol(&limits));
+                *made = Some((Arc::clone(&limits), Rc::clone(&protocol)));
+                (limits, protocol)
+            }
+        }
     }
 }

@@ -114,6 +114,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         access_log: config.access_log,
         trusted_proxies: config.trusted_proxies.clone(),
         tls: planes::tls(sources, &mut problems),
+        limits: planes::limits(config),
         services,
         accounts,
     };

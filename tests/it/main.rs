@@ -17,6 +17,7 @@ mod faults;
 mod headers;
 mod http2;
 mod issuers;
+mod limits;
 mod management;
 mod native;
 mod planes;

@@ -25,6 +25,7 @@ const BEYOND_REACH: &[(Refusal, &str)] = &[
     (Refusal::Failed(Failed::NoEndpoint), "a configuration with an upstream that has no endpoint is refused"),
     (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
     (Refusal::Denied { why: Denied::HeadTimeout, retry_after: None }, "the tests of the deadlines wait for it"),
+    (Refusal::Denied { why: Denied::AuthThrottled, retry_after: None }, "the tests of the throttle fail often enough"),
     (Refusal::Failed(Failed::Internal), "provoking it would take a bug"),
 ];
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Read;
 use super::Reader;
 use crate::config::Address;
+use crate::config::Limits;
 use crate::config::Listener;
 use crate::config::Listeners;
 use crate::config::ServerTls;
@@ -19,14 +20,22 @@ impl Reader {
         let traffic = self.each(&written.traffic, &at.field("traffic"), |reader, listener, at| {
             let usual = format!("traffic-{number}");
             number += 1;
-            reader.listener(listener, &usual, at).map(|listener| (listener, at.clone()))
+            reader.listener(listener, &usual, &Limits::usual(), at).map(|listener| (listener, at.clone()))
         });
         let management_at = at.field("management");
-        let management =
-            written.management.as_ref().map(|listener| self.listener(listener, "management", &management_at));
+        let management = written
+            .management
+            .as_ref()
+            .map(|listener| self.listener(listener, "management", &Limits::usual_of_planes(), &management_at));
         let health_at = at.field("health");
-        let plain = raw::Listener { address: written.health.address.clone(), name: None, tls: None };
-        let health = self.listener(&plain, "health", &health_at);
+        let plain = raw::Listener {
+            address: written.health.address.clone(),
+            name: None,
+            tls: None,
+            limits: None,
+            timeouts: None,
+        };
+        let health = self.listener(&plain, "health", &Limits::usual_of_planes(), &health_at);
         let (traffic, health) = (traffic?, health?);
         let management = management.transpose()?;
         let others = management.iter().map(|listener| (listener, &management_at)).chain([(&health, &health_at)]);
@@ -44,12 +53,13 @@ impl Reader {
         Ok(Listeners { traffic: traffic.into_iter().map(|(listener, _)| listener).collect(), management, health })
     }
 
-    fn listener(&mut self, written: &raw::Listener, usual: &str, at: &Place) -> Read<Listener> {
+    fn listener(&mut self, written: &raw::Listener, usual: &str, limits: &Limits, at: &Place) -> Read<Listener> {
         let name_text = written.name.as_deref().unwrap_or(usual);
         let name = self.keep(&at.field("name"), Name::parse(name_text));
         let address = self.address(&written.address, &at.field("address"));
         let tls = written.tls.as_ref().map(|tls| self.server_tls(tls, &at.field("tls"))).transpose();
-        Ok(Listener { name: name?, address: address?, tls: tls? })
+        let limits = self.limits(written, limits, at);
+        Ok(Listener { name: name?, address: address?, tls: tls?, limits: limits? })
     }
 
     fn address(&mut self, text: &str, at: &Place) -> Read<Address> {

@@ -26,6 +26,57 @@ pub struct Listener {
     pub name: Option<String>,
     /// TLS. Default: none, plain text.
     pub tls: Option<ServerTls>,
+    /// How many clients at once, and how large a request's head.
+    pub limits: Option<Limits>,
+    /// How long clients are waited for.
+    pub timeouts: Option<ListenerTimeouts>,
+}
+
+/// How many clients at once, and how large a request's head. What is more is refused.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at once. Default: `10000`, for management `256`.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub connections: Option<u32>,
+    /// Connections at once from one address; an IPv6 address stands for its /64. Default: `1000`, for
+    /// management `256`.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub connections_per_address: Option<u32>,
+    /// Failed authentications from one address in a minute; the next ones get 429, and valid credentials still open.
+    /// Default: `100`, for the management listener `20`.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub failed_authentications: Option<u32>,
+    /// Addresses and networks that many clients share, such as a load balancer's: no limit per address is for them.
+    /// Default: those of `trusted_proxies`, which are always among them.
+    pub shared_addresses: Option<Vec<String>>,
+    /// Longest request target, `1KiB` to `60KiB`. Default: `16KiB`.
+    pub max_target: Option<String>,
+    /// Longest header, its name and its value, `1KiB` to `1MiB`. Default: `16KiB`.
+    pub max_header: Option<String>,
+    /// All headers of a request together, `1KiB` to `1MiB`. Default: `64KiB`.
+    pub max_headers: Option<String>,
+    /// Headers of a request. Default: `100`.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_header_count: Option<u16>,
+}
+
+/// How long clients are waited for. Bodies have the times of their service.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// For a TLS handshake. Default: `10s`.
+    pub handshake: Option<String>,
+    /// For the first byte of a connection, and from a request's first byte for all of its head. Default: `30s`,
+    /// for management `10s`.
+    pub head: Option<String>,
+    /// For the next request on a connection that has had one. Default: `75s`.
+    pub idle: Option<String>,
+    /// For the client to take something of what was written for it. Default: `60s`.
+    pub write: Option<String>,
+    /// For the end of a connection: then it takes no further request, and what it has under way is finished; or `none`.
+    /// Default: `none`, for management `10m`.
+    pub lifetime: Option<String>,
 }
 
 /// The listener of `/livez`, `/readyz`, `/startupz` and `/metrics`.

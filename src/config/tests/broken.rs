@@ -63,6 +63,12 @@ const STRUCTURE: &[Row] = &[
     (SERVICE, "upstream: model\n    upgrades: h2c", "9:5 services.iris.upgrades", "want websocket", Schema),
     (SERVICE, "upstream: model\n    max_body: 1048576", "9:5 services.iris.max_body", "want text, put it in quotes", Schema),
     (TRAFFIC, "[]", "2:3 listeners.traffic", "at least one item", Schema),
+    (TRAFFIC, "[{address: '127.0.0.1:80', limits: {connections: 0}}]", "2:48 listeners.traffic[0].limits.connections", "want a whole number from 1 to 10000000", Schema),
+    (TRAFFIC, "[{address: '127.0.0.1:80', limits: {conections: 1}}]", "2:48 listeners.traffic[0].limits.conections", "\"connections\"", Schema),
+    (TRAFFIC, "[{address: '127.0.0.1:80', limits: {max_target: 64KiB}}]", "2:48 listeners.traffic[0].limits.max_target", "want a size from 1KiB to 60KiB", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:80', limits: {max_headers: 1B}}]", "2:48 listeners.traffic[0].limits.max_headers", "want a size from 1KiB to 1MiB", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:80', limits: {shared_addresses: [10.0.0.1/8]}}]", "2:67 listeners.traffic[0].limits.shared_addresses[0]", "10.0.0.0/8", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:80', timeouts: {head: 10ms}}]", "2:50 listeners.traffic[0].timeouts.head", "want a duration from 1s to 1d", Meaning),
     (TRAFFIC, "[{address: 8080}]", "2:14 listeners.traffic[0].address", "want text", Schema),
     ("services:\n  iris:\n    upstream: model\n    auth: {key: {}}\n", "services: []\n", "6:1 services", "want a mapping", Schema),
 ];

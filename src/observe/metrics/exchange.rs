@@ -186,6 +186,7 @@ impl When {
             | Denied::CredentialMissing
             | Denied::CredentialAmbiguous
             | Denied::CredentialMalformed
+            | Denied::AuthThrottled
             | Denied::FeatureNotGranted
             | Denied::LimitedTokenInvalid
             | Denied::LimitedTokenExpired

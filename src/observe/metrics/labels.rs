@@ -180,6 +180,26 @@ label! {
 }
 
 label! {
+    /// Why a connection was closed as soon as it was accepted.
+    pub Shed, "reason" {
+        /// The listener has as many as it may have.
+        All => "all",
+        /// Its address has as many as one may have.
+        Address => "address",
+        /// The process has no file descriptor for it.
+        Files => "files",
+    }
+}
+
+impl Shed {
+    /// The word for it, here and in the process log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.value()
+    }
+}
+
+label! {
     /// The version that a TLS handshake agreed on.
     pub TlsVersion, "version" {
         /// TLS 1.2.
@@ -372,6 +392,7 @@ mod tests {
         index_is_the_position::<CodeClass>();
         index_is_the_position::<MethodLabel>();
         index_is_the_position::<super::ConnectionEnd>();
+        index_is_the_position::<super::Shed>();
         index_is_the_position::<super::Slot>();
         index_is_the_position::<super::Denied>();
         index_is_the_position::<super::Failed>();

@@ -13,6 +13,7 @@ use super::group::Group;
 use super::group::LateGauge;
 use super::labels::ConnectionEnd;
 use super::labels::HandshakeFailure;
+use super::labels::Shed;
 use super::labels::TlsVersion;
 
 /// The handles of one listener.
@@ -21,6 +22,8 @@ pub struct ListenerMetrics {
     open: IntGauge,
     accepted: IntCounter,
     closed: Counters<ConnectionEnd>,
+    shed: Counters<Shed>,
+    auth_throttled: IntCounter,
     accept_errors: IntCounter,
     handshakes: Counters<TlsVersion>,
     handshake_failures: Counters<HandshakeFailure>,
@@ -38,6 +41,16 @@ impl ListenerMetrics {
                     "Connections that ended (reason: closed, idle, head_timeout, protocol, broken, handshake, over_limit, drained).",
                 )
                 .with_all(),
+            shed: group
+                .counters(
+                    "connections_shed_total",
+                    "Connections that were closed as soon as they were accepted (reason: all, address, files).",
+                )
+                .with_all(),
+            auth_throttled: group.counter(
+                "auth_throttled_total",
+                "Credentials that were not accepted from addresses with too many of them in the last minute (429).",
+            ),
             accept_errors: group.counter(
                 "accept_errors_total",
                 "Connections that could not be accepted; at the limit of file descriptors this rises.",
@@ -61,6 +74,24 @@ impl ListenerMetrics {
         self.accepted.inc();
         self.open.inc();
         OpenConnection { listener: Arc::clone(self), end: ConnectionEnd::Closed }
+    }
+
+    /// Counts a connection that was closed as soon as it was accepted.
+    pub fn shed(&self, why: Shed) {
+        self.shed.inc(why);
+        match why {
+            Shed::All | Shed::Address => {
+                self.accepted.inc();
+                self.closed.inc(ConnectionEnd::OverLimit);
+            }
+            // It never got as far as that.
+            Shed::Files => {}
+        }
+    }
+
+    /// Counts a failed authentication above the limit of its address.
+    pub fn auth_throttled(&self) {
+        self.auth_throttled.inc();
     }
 
     /// Counts a connection that could not be accepted.

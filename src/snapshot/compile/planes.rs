@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::Config;
+use crate::config::Limits;
 use crate::config::Role;
 use crate::config::TokenIssuer;
 use crate::model::name::Name;
@@ -64,6 +65,18 @@ fn doors(config: &Config, issuers: &BTreeMap<TokenIssuer, Arc<TrustedIssuer>>) -
     }
     doors.sort_by_key(|door| std::cmp::Reverse(door.role));
     doors
+}
+
+/// What each listener bears. Whoever is believed about whom it stands for stands for many.
+pub(super) fn limits(config: &Config) -> HashMap<Name, Arc<Limits>> {
+    let listeners = &config.listeners;
+    let all = listeners.traffic.iter().chain(&listeners.management).chain([&listeners.health]);
+    all.map(|listener| {
+        let mut limits = listener.limits.clone();
+        limits.shared_addresses.extend(&config.trusted_proxies);
+        (listener.name.clone(), Arc::new(limits))
+    })
+    .collect()
 }
 
 /// A listener whose certificate cannot be used keeps the one that is in force.

@@ -37,7 +37,12 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_scoregate");
 const USUAL: &[(&str, &str)] = &[
     (
         "listeners:",
-        "listeners:\n  traffic: [{address: $TRAFFIC}]\n  management: {address: $MANAGEMENT}\n  health: {address: $HEALTH}\n",
+        // Whole corpora of wrong credentials come from one address.
+        "listeners:
+  traffic: [{address: $TRAFFIC, limits: {failed_authentications: 10000000}}]
+  management: {address: $MANAGEMENT, limits: {failed_authentications: 10000000}}
+  health: {address: $HEALTH}
+",
     ),
     ("store:", "store: {directory: $DIR/store}\n"),
     ("shutdown:", "shutdown: {delay: 0s, deadline: 5s}\n"),
