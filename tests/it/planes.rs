@@ -15,11 +15,17 @@ use super::support::client;
 use super::support::eventually;
 use super::support::gateway::Gateway;
 use super::support::gateway::free_address;
+use super::support::summary;
+use super::support::summary::Counts;
 use super::support::upstream::Upstream;
 
 const NOTHING: &str = "upstreams: {}\nservices: {}\n";
 
-/// One that keeps its word, and hears an answer or the end within 20 s.
+fn report(cases: u64, refused: u64) {
+    summary::report("planes", Counts { cases, passed: cases, refused, ..Counts::default() });
+}
+
+/// A connection that hears an answer, or the end, within 20 s.
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -44,6 +50,7 @@ fn who_says_nothing_or_stops_in_the_middle_is_let_go() {
             }
         }
     });
+    report(10, 10);
 }
 
 #[test]
@@ -65,6 +72,7 @@ fn more_connections_than_a_plane_has_places_for_are_closed_and_those_that_were_t
     drop(strangers);
     eventually("there is room again", || ask(&mut connect(gateway.health())).ok());
     assert_eq!(client::get(gateway.management(), "/api/v1/openapi.yaml", &[]).status, 200, "the other plane");
+    report(101, 100);
 }
 
 #[test]
@@ -96,6 +104,7 @@ fn a_page_in_a_browser_can_neither_ask_nor_read() {
         }
     }
     assert!(upstream.received().is_empty(), "a preflight without a credential goes no further");
+    report(15, 10);
 }
 
 #[test]
@@ -122,6 +131,7 @@ fn a_management_listener_that_has_lost_its_certificate_speaks_no_plain_text() {
         drop(stream.read_to_end(&mut heard));
         assert!(heard.is_empty(), "{}", String::from_utf8_lossy(&heard));
     }
+    report(1, 1);
 }
 
 #[test]
@@ -133,4 +143,5 @@ fn a_crash_leaves_no_core_file_with_keys_in_it() {
     gateway.signal("ABRT");
     let ended = gateway.wait();
     assert!(ended.signal() == Some(6) && !ended.core_dumped(), "{ended}");
+    report(1, 0);
 }
