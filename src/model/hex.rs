@@ -4,11 +4,9 @@
 #[must_use]
 pub fn digits<const N: usize>(number: u128) -> [u8; N] {
     let mut digits = [b'0'; N];
-    let mut rest = number;
-    for digit in digits.iter_mut().rev() {
-        let half = u8::try_from(rest & 15).unwrap_or_default();
-        *digit = half + if half < 10 { b'0' } else { b'a' - 10 };
-        rest >>= 4;
+    for (pair, byte) in digits.rchunks_mut(2).zip(number.to_le_bytes()) {
+        let both = [byte >> 4, byte & 15].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 });
+        pair.iter_mut().rev().zip(both.into_iter().rev()).for_each(|(digit, half)| *digit = half);
     }
     digits
 }
@@ -23,5 +21,6 @@ mod tests {
             assert_eq!(digits::<32>(number), *format!("{number:032x}").as_bytes());
         }
         assert_eq!(digits::<2>(0x1fe), *b"fe");
+        assert_eq!(digits::<3>(0x51fe), *b"1fe");
     }
 }

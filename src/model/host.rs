@@ -89,7 +89,8 @@ fn read_name(name: &str) -> Result<(), NotAHost> {
 
 /// A label of RFC 1123 §2.1, with the `_` that container names bring.
 fn is_label(label: &str) -> bool {
-    let characters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let characters =
+        label.bytes().fold(true, |fits, byte| fits & (byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_')));
     (1..=63).contains(&label.len()) && characters && !label.starts_with('-') && !label.ends_with('-')
 }
 

@@ -31,11 +31,17 @@ impl Id {
         self.0
     }
 
+    /// The identifier's digits.
+    #[must_use]
+    pub fn digits(self) -> [u8; 32] {
+        hex::digits(self.0)
+    }
+
     /// The identifier as a header's value.
     #[must_use]
     #[expect(clippy::expect_used, reason = "hexadecimal digits are always a header value")]
     pub fn header_value(self) -> HeaderValue {
-        HeaderValue::from_bytes(&hex::digits::<32>(self.0)).expect("hexadecimal digits are a header value")
+        HeaderValue::from_bytes(&self.digits()).expect("hexadecimal digits are a header value")
     }
 }
 

@@ -164,6 +164,18 @@ impl Record {
         self.request_id.clone().unwrap_or_else(|| self.decision.header_value())
     }
 
+    /// The same, where it is not needed as a header's value; `own` is where it is written if it is the decision's.
+    #[must_use]
+    pub fn request_id_in<'r>(&'r self, own: &'r mut [u8; 32]) -> &'r [u8] {
+        match &self.request_id {
+            Some(given) => given.as_bytes(),
+            None => {
+                *own = self.decision.digits();
+                own
+            }
+        }
+    }
+
     /// The trace that the request belongs to.
     #[must_use]
     pub fn trace(&self) -> &TraceContext {

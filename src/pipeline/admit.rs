@@ -52,7 +52,10 @@ pub fn admit(snapshot: &Snapshot, allowed: &Authorized<'_>, head: &Parts, body: 
         target: service.target.as_ref().map(Arc::clone).ok_or(Failed::ServiceQuarantined)?,
         uri: upstream_uri(service, routed.path().as_str(), head)?,
         identity: identity(snapshot, service, allowed),
-        host: HeaderValue::from_str(routed.host()).map_err(|_bad| Denied::HostInvalid)?,
+        host: match head.headers.get(http::header::HOST) {
+            Some(host) => host.clone(),
+            None => HeaderValue::from_str(routed.host()).map_err(|_bad| Denied::HostInvalid)?,
+        },
         service: Arc::clone(service),
     })
 }

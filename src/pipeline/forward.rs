@@ -167,7 +167,7 @@ impl RequestHead for Forwarded<'_> {
         line(&header::HOST, host.as_bytes());
         let trace = self.record.trace();
         let origin = Origin {
-            peer: self.peer.address(),
+            peer: self.peer.text(),
             peer_is_trusted: self.trusts_peer,
             scheme: if self.peer.connection.scheme == http::uri::Scheme::HTTPS { "https" } else { "http" },
             host: self.admitted.host.as_bytes(),
@@ -182,7 +182,7 @@ impl RequestHead for Forwarded<'_> {
         };
         outgoing.fields(line);
         line(&TRACEPARENT, &trace.traceparent());
-        line(&REQUEST_ID, self.record.request_id().as_bytes());
+        line(&REQUEST_ID, self.record.request_id_in(&mut [0; 32]));
         for (name, value) in &self.admitted.identity {
             line(name, value.as_bytes());
         }

@@ -1,6 +1,5 @@
 //! What of a message's headers is between two neighbours only, and what the gateway adds.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -117,8 +116,8 @@ impl Reserved<'_> {
 /// Who a request came from, as far as that can be trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// The peer of the connection; `None` over a Unix socket.
-    pub peer: Option<IpAddr>,
+    /// The address of the connection's peer, `unknown` over a Unix socket.
+    pub peer: &'a str,
     /// Whether the peer's own word on who it stands for is believed.
     pub peer_is_trusted: bool,
     /// `http` or `https`, of the connection.
@@ -179,22 +178,23 @@ impl Outgoing<'_> {
         let origin = &self.origin;
         let claimed =
             |name: &HeaderName| origin.peer_is_trusted && self.client.contains_key(name) && !named.contains(name);
-        let mut chain =
-            if claimed(&FORWARDED_FOR) { lines_of(self.client, &FORWARDED_FOR).join(", ") } else { String::new() };
-        let comma = if chain.is_empty() { "" } else { ", " };
-        let _cannot_fail = match origin.peer {
-            Some(peer) => write!(chain, "{comma}{peer}"),
-            None => write!(chain, "{comma}unknown"),
-        };
-        line(&FORWARDED_FOR, chain.as_bytes());
+        let peer = origin.peer;
+        if claimed(&FORWARDED_FOR) {
+            let chain = lines_of(self.client, &FORWARDED_FOR).join(", ");
+            line(&FORWARDED_FOR, format!("{chain}, {peer}").as_bytes());
+        } else {
+            line(&FORWARDED_FOR, peer.as_bytes());
+        }
         if claimed(&header::FORWARDED) {
-            let mut chain = lines_of(self.client, &header::FORWARDED).join(", ");
-            let _cannot_fail = match origin.peer {
-                Some(IpAddr::V4(peer)) => write!(chain, ", for={peer};proto={}", origin.scheme),
-                Some(IpAddr::V6(peer)) => write!(chain, ", for=\"[{peer}]\";proto={}", origin.scheme),
-                None => write!(chain, ", for=unknown;proto={}", origin.scheme),
+            let chain = lines_of(self.client, &header::FORWARDED).join(", ");
+            let scheme = origin.scheme;
+            // RFC 7239 §6: IPv6 in brackets, and so in quotation marks.
+            let hop = if peer.contains(':') {
+                format!("{chain}, for=\"[{peer}]\";proto={scheme}")
+            } else {
+                format!("{chain}, for={peer};proto={scheme}")
             };
-            line(&header::FORWARDED, chain.as_bytes());
+            line(&header::FORWARDED, hop.as_bytes());
         }
         if !claimed(&FORWARDED_PROTO) {
             line(&FORWARDED_PROTO, origin.scheme.as_bytes());
@@ -238,8 +238,6 @@ pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderM
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-    use std::net::Ipv4Addr;
 
     use http::HeaderMap;
     use http::HeaderName;
@@ -259,17 +257,13 @@ mod tests {
         map
     }
 
-    const STRANGER: Origin<'_> = Origin {
-        peer: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
-        peer_is_trusted: false,
-        scheme: "http",
-        host: b"a.example",
-    };
-    const TRUSTED: Origin<'_> = Origin { peer_is_trusted: true, ..STRANGER };
+    const STRANGER: bool = false;
+    const TRUSTED: bool = true;
     const NOTHING: Reserved<'_> = Reserved { identity: &[], keys: &[] };
 
     /// What an upstream gets to see.
-    fn outgoing(client: &HeaderMap, reserved: Reserved<'_>, origin: Origin<'_>) -> HeaderMap {
+    fn outgoing(client: &HeaderMap, reserved: Reserved<'_>, peer_is_trusted: bool) -> HeaderMap {
+        let origin = Origin { peer: "10.0.0.1", peer_is_trusted, scheme: "http", host: b"a.example" };
         let mut told = HeaderMap::new();
         Outgoing { client, version: http::Version::HTTP_11, reserved, origin, replaced: &[] }.fields(
             &mut |name, value| {

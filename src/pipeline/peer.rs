@@ -19,13 +19,17 @@ pub struct Peer {
     pub limits: Arc<Limits>,
     /// Whether it is to take no further request.
     unwanted: Cell<bool>,
+    /// Its address as upstreams are told it.
+    text: Box<str>,
 }
 
 impl Peer {
     /// The other end of a connection that this listener took.
     #[must_use]
-    pub const fn new(connection: record::Peer, listener: Name, limits: Arc<Limits>) -> Self {
-        Self { connection, listener, limits, unwanted: Cell::new(false) }
+    pub fn new(connection: record::Peer, listener: Name, limits: Arc<Limits>) -> Self {
+        let address = connection.address.map(|address| address.ip().to_canonical());
+        let text = address.map_or_else(|| "unknown".into(), |address| address.to_string().into());
+        Self { connection, listener, limits, unwanted: Cell::new(false), text }
     }
 
     /// Lets its connection take no further request.
@@ -37,6 +41,12 @@ impl Peer {
     #[must_use]
     pub fn is_unwanted(&self) -> bool {
         self.unwanted.get()
+    }
+
+    /// Its address in text, `unknown` over a Unix socket.
+    #[must_use]
+    pub const fn text(&self) -> &str {
+        &self.text
     }
 
     /// Its address; `None` over a Unix socket. An IPv4 address that came in over IPv6 is told as IPv4.
