@@ -45,14 +45,21 @@ impl Patience<'_> {
     /// holds.
     fn poll_over(&self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let over = match (self.progress.completed(), self.progress.unclaimed_since()) {
-                (Some(completed), _) => Some(completed + self.timeouts.response),
-                (None, Some(since)) => Some(since.max(self.begun) + self.timeouts.idle),
-                (None, None) => None,
-            };
+            // Over HTTP/2 another task sends the body and tells nobody that it is complete, so it is looked at again.
             let look_again = || Instant::now() + self.timeouts.response.min(self.timeouts.idle);
-            ready!(alarm.poll(over.unwrap_or_else(look_again), cx));
-            if over.is_some() {
+            let (over, until) = match (self.progress.completed(), self.progress.unclaimed_since()) {
+                (Some(completed), _) => {
+                    let over = completed + self.timeouts.response;
+                    (Some(over), over)
+                }
+                (None, Some(since)) => {
+                    let over = since.max(self.begun) + self.timeouts.idle;
+                    (Some(over), over.min(look_again()))
+                }
+                (None, None) => (None, look_again()),
+            };
+            ready!(alarm.poll(until, cx));
+            if over.is_some_and(|over| over <= until) {
                 return Poll::Ready(());
             }
         }
