@@ -185,3 +185,27 @@ fn what_http1_must_not_be_told_is_refused_or_taken_out() {
 fn frames_that_break_the_rules_end_their_stream_or_their_connection() {
     run("http2/frames", include_str!("../http2/frames.yaml"));
 }
+
+#[test]
+fn a_refusal_before_the_body_is_there_is_not_followed_by_a_reset() {
+    let upstream = Recorder::start();
+    let gateway = gateway(upstream.at);
+    let mut client = Http2::connect(gateway.traffic(), &[]);
+    let head = wire::request("POST", "/keyed");
+    client.send(wire::frame(wire::HEADERS, wire::END_HEADERS, 1, &head)).unwrap();
+    // The body comes a moment later, in a packet of its own.
+    std::thread::sleep(Duration::from_millis(30));
+    client.send(wire::frame(wire::DATA, wire::END_STREAM, 1, b"hello")).unwrap();
+    client.send(wire::frame(wire::PING, 0, 0, b"canaries")).unwrap();
+    let (mut status, mut reset, mut pinged, mut ended) = (None, false, false, false);
+    client.until(SOON, |frame| {
+        status = status.or(frame.status().filter(|_| frame.kind == wire::HEADERS));
+        reset |= frame.kind == wire::RST_STREAM;
+        pinged |= frame.kind == wire::PING;
+        ended |= frame.stream == 1 && frame.flags & wire::END_STREAM != 0;
+        pinged && ended
+    });
+    let late = client.until(Duration::from_millis(100), |frame| frame.kind == wire::RST_STREAM);
+    assert_eq!((status, reset || late.is_some()), (Some(401), false));
+    assert_eq!(upstream.take(), []);
+}
