@@ -55,7 +55,7 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 /// like any other request; they bound what one connection can cost. Its deadline for a head is left to [`Pulse`].
 pub(super) fn protocol(limits: &Limits) -> auto::Builder<Streams> {
     let head_bytes = limits.target_bytes + 2 * limits.headers_bytes;
-    let mut builder = auto::Builder::new(Streams);
+    let mut builder = auto::Builder::new(Streams::of(limits.patience.write));
     builder
         .http1()
         .header_read_timeout(None)

@@ -11,9 +11,9 @@ use hyper::rt::Executor;
 
 use crate::upstream::timer::IdleTimer;
 
-/// Longest that a client gives a stream no room for the next piece of its answer. A piece may have 400 KiB, which a slow
-/// line takes its time for.
-const ROOM_WITHIN: Duration = Duration::from_secs(300);
+/// How many times as long a stream is waited for as the whole connection, which tells of every byte. A stream tells of
+/// pieces, and one of 400 KiB takes a slow line its time.
+const PIECES_ARE_SLOWER: u32 = 5;
 
 /// What an answer's body did last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,18 @@ pub(super) fn note<T>(answer: &Poll<T>) {
 
 /// Spawns on the worker's own thread, and gives up a stream that has room for nothing more for too long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Streams;
+pub(super) struct Streams(Duration);
+
+impl Streams {
+    /// Where a client may take nothing at all for this long.
+    pub(super) const fn of(write_within: Duration) -> Self {
+        Self(write_within.saturating_mul(PIECES_ARE_SLOWER))
+    }
+}
 
 impl<F: Future + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        drop(tokio::task::spawn_local(watched(stream, ROOM_WITHIN)));
+        drop(tokio::task::spawn_local(watched(stream, self.0)));
     }
 }
 

@@ -4,7 +4,7 @@ mod case;
 mod floods;
 mod grpc;
 mod recorder;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 use std::time::Instant;
