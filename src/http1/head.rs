@@ -18,6 +18,9 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// Most fields of a head or a trailer section.
 pub const MAX_FIELDS: usize = 100;
 
+/// How every answer begins. An empty line before it, which clients may skip, comes from who has lost count of a body.
+const PROTOCOL: &[u8] = b"HTTP/1.";
+
 /// The head of an answer.
 #[derive(Debug)]
 pub struct AnswerHead {
@@ -34,6 +37,10 @@ pub struct AnswerHead {
 /// # Errors
 /// [`Malformed::Head`], [`Malformed::TooLarge`].
 pub fn answer(input: &mut BytesMut) -> Result<Option<AnswerHead>, Malformed> {
+    // Whoever speaks something else may never send an empty line.
+    if !input.iter().zip(PROTOCOL).all(|(sent, wanted)| sent == wanted) {
+        return Err(Malformed::Head);
+    }
     let Some(head) = take(input)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -134,7 +141,10 @@ mod tests {
             ("HTTP/1.1 600 OK\r\n\r\n", Some(Err(Malformed::Head))),
             ("HTTP/1.1 1000 OK\r\n\r\n", Some(Err(Malformed::Head))),
             ("HTTP/2.0 200 OK\r\n\r\n", Some(Err(Malformed::Head))),
-            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Some(Ok(()))),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Some(Err(Malformed::Head))),
+            ("HTTP/1", None),
+            ("HTTP/2", Some(Err(Malformed::Head))),
+            ("SSH-2.0", Some(Err(Malformed::Head))),
             (&long, Some(Err(Malformed::TooLarge))),
             (&many, Some(Err(Malformed::TooLarge))),
         ] {

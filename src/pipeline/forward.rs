@@ -63,6 +63,7 @@ pub async fn send(
     let settings = &admitted.service.settings;
     let timeouts = settings.timeouts;
     let deadline = timeouts.total.map(|total| record.started() + total);
+    let version = head.version;
     let upgrading = upgrade_of(&admitted, &mut head);
     if head.version == Version::HTTP_2 {
         form::join_cookies(&mut head.headers);
@@ -98,11 +99,11 @@ pub async fn send(
     };
     record.upstream_head(head.status, &endpoint, Instant::now());
     match (head.status, upgrading) {
-        (StatusCode::SWITCHING_PROTOCOLS, Some(upgrading)) => {
+        (StatusCode::SWITCHING_PROTOCOLS, Some(upgrading)) if upgrade::is_agreed(&head.headers) => {
             return Ok(upgrade::answer(gateway, upgrading, head, lease, record, timeouts.idle));
         }
         // Nobody asked for it, so nobody would know what follows.
-        (StatusCode::SWITCHING_PROTOCOLS, None) => {
+        (StatusCode::SWITCHING_PROTOCOLS, _) => {
             return Err((Failed::UpstreamProtocol.into(), rest(&progress), record));
         }
         _ => {}
@@ -111,6 +112,8 @@ pub async fn send(
     if !head.headers.contains_key(REQUEST_ID) {
         head.headers.insert(REQUEST_ID, record.request_id());
     }
+    // Its upstream may read the rest nevertheless; the client has to know before it sends another request.
+    rest(&progress).announce(version, &mut head.headers);
     let relay = Relay::new(record, lease, Rc::clone(&progress), timeouts.idle, deadline);
     match relay.take_first().await {
         Ok(relay) => Ok(Response::from_parts(head, AnswerBody::Relayed(relay))),

@@ -216,6 +216,12 @@ fn lines_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
 }
 
+/// Removes from an answer's trailers what is between two neighbours only, and what only headers may say.
+pub fn strip_answer_trailers(trailers: &mut HeaderMap) {
+    strip_hop(trailers);
+    remove_where(trailers, |name| fate(name.as_str()) == Fate::Rewritten);
+}
+
 /// The client's address: the peer's, or behind trusted proxies the last one that none of them vouches for.
 #[must_use]
 pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {

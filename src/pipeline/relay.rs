@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 
 use crate::model::refusal::Failed;
 use crate::observe::record::Record;
+use crate::pipeline::headers;
 use crate::upstream::body::Progress;
 use crate::upstream::exchange::Lost;
 use crate::upstream::pool::Lease;
@@ -51,6 +52,8 @@ pub struct Relay {
     request: Rc<Progress>,
     timer: IdleTimer,
     total: Option<Pin<Box<Sleep>>>,
+    /// How it broke, to be told when what came before that has gone out.
+    broken: Option<Broken>,
 }
 
 impl Relay {
@@ -69,6 +72,7 @@ impl Relay {
             request,
             timer: IdleTimer::new(idle),
             total: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            broken: None,
         })
     }
 
@@ -152,17 +156,29 @@ impl Body for Relay {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
+        if let Some(broken) = this.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        // An upstream that always has more must not outlast the deadline by that.
+        if this.total.as_mut().is_some_and(|total| total.as_mut().poll(cx).is_ready()) {
+            this.broke(Failed::TotalTimeout);
+            return Poll::Ready(Some(Err(Broken::TooSlow(Failed::TotalTimeout))));
+        }
         let polled = match this.first.take() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => this.lease.as_mut().map_or(Poll::Ready(None), |lease| lease.poll_frame(cx)),
         };
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.timer.progressed();
                 if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
                     record.response_bytes(data.len() as u64);
                 }
-                if this.is_end_stream() {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_answer_trailers(trailers);
+                }
+                // Nothing follows trailers, and nobody asks again.
+                if frame.is_trailers() || this.is_end_stream() {
                     this.ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -173,24 +189,23 @@ impl Body for Relay {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.broke(failure_of(&error));
-                Poll::Ready(Some(Err(Broken::Upstream(error))))
+                // hyper throws away what it has not written yet, perhaps the head itself, and writes when nothing comes.
+                this.broken = Some(Broken::Upstream(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending => {
-                let late = if this.timer.poll_expired(cx).is_ready() {
-                    Failed::UpstreamTimeout
-                } else if this.total.as_mut().is_some_and(|total| total.as_mut().poll(cx).is_ready()) {
-                    Failed::TotalTimeout
-                } else {
+                if this.timer.poll_expired(cx).is_pending() {
                     return Poll::Pending;
-                };
-                this.broke(late);
-                Poll::Ready(Some(Err(Broken::TooSlow(late))))
+                }
+                this.broke(Failed::UpstreamTimeout);
+                Poll::Ready(Some(Err(Broken::TooSlow(Failed::UpstreamTimeout))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.lease.as_ref().is_none_or(Lease::is_end_stream)
+        self.first.is_none() && self.broken.is_none() && self.lease.as_ref().is_none_or(Lease::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

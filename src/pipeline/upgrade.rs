@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Buf as _;
 use bytes::Bytes;
 use bytes::BytesMut;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::header;
@@ -38,6 +39,11 @@ impl Upgrading {
     pub const fn new(client: OnUpgrade) -> Self {
         Self(client)
     }
+}
+
+/// Whether the upstream changes to the protocol that it was asked for.
+pub fn is_agreed(answer: &HeaderMap) -> bool {
+    answer.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Answers 101 as the upstream did, and joins the two connections. The record ends when they do.

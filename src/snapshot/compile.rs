@@ -85,9 +85,16 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
     let own_keys = Arc::new(tokens::own_keys(state, now)?);
     let issuers = tokens::issuers(config, inputs, &own_keys);
     let targets = services::targets(sources, &mut problems);
+    let key_headers = services::key_headers(config);
     let mut services = Vec::with_capacity(config.services.len());
     for (index, settings) in (0_u32..).zip(config.services.values()) {
-        let parts = services::Parts { sources, accounts: &accounts, issuers: &issuers, targets: &targets };
+        let parts = services::Parts {
+            sources,
+            accounts: &accounts,
+            issuers: &issuers,
+            targets: &targets,
+            key_headers: &key_headers,
+        };
         let service = parts.service(index, settings);
         if let Some(why) = &service.quarantined {
             problems.push(format!("services.{}: {why}", settings.name));

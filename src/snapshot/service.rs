@@ -38,8 +38,8 @@ pub struct Service {
     pub challenge: Challenge,
     /// Headers that a client may not set: those that tell who called.
     pub identity_headers: Box<[HeaderName]>,
-    /// Headers that a key of this service may stand in.
-    pub key_headers: Box<[HeaderName]>,
+    /// Headers that a key of any service may stand in.
+    pub key_headers: Arc<[HeaderName]>,
     /// Its counters.
     pub metrics: Arc<ServiceMetrics>,
     /// The uses of its keys.

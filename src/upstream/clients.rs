@@ -141,7 +141,11 @@ impl Clients {
                 })
                 .await
             };
-            match sent.ok_or(Stopped::NoAnswer)? {
+            let Some(sent) = sent else {
+                lease.give_up();
+                return Err(Stopped::NoAnswer);
+            };
+            match sent {
                 Ok(head) => {
                     lease.keep_alarm(alarm);
                     return Ok(Answer { head, lease, endpoint: Arc::clone(&endpoint.label) });

@@ -1,6 +1,7 @@
 //! The connections of one worker to one endpoint.
 
 use std::cell::Cell;
+use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -26,9 +27,11 @@ use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Protocol;
+use crate::http1::body::Length;
 use crate::model::refusal::Failed;
 use crate::observe::metrics::PoolState;
 use crate::observe::metrics::UpstreamMetrics;
@@ -62,6 +65,20 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
     }
 }
 
+/// Spawns what one HTTP/2 connection needs, and remembers the first: hyper reads and writes there, in a task of its own
+/// that sees its farewells delivered, for as long as that takes.
+#[derive(Debug, Clone, Default)]
+struct Spawner {
+    connection: Rc<OnceCell<AbortHandle>>,
+}
+
+impl<F: Future + 'static> Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        let task = tokio::task::spawn_local(future);
+        self.connection.get_or_init(|| task.abort_handle());
+    }
+}
+
 /// The connections to one endpoint.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -88,6 +105,8 @@ struct Exclusive {
 #[derive(Debug)]
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
+    tasks: Spawner,
+    is_given_up: Cell<bool>,
     counted: Counted,
     streams: Cell<usize>,
     last_used: Cell<Instant>,
@@ -216,7 +235,8 @@ impl Pool {
                 counted: Counted::opened(endpoint.metrics.as_ref()),
             }))),
             Protocol::Http2 => {
-                let mut builder = http2::Builder::new(LocalExecutor);
+                let tasks = Spawner::default();
+                let mut builder = http2::Builder::new(tasks.clone());
                 builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
                 let (sender, connection) = tokio::time::timeout(within, builder.handshake(TokioIo::new(io)))
                     .await
@@ -225,6 +245,8 @@ impl Pool {
                 LocalExecutor.execute(async move { connection.await.unwrap_or_else(|error| ended(&error)) });
                 let shared = Rc::new(Shared {
                     sender,
+                    tasks,
+                    is_given_up: Cell::new(false),
                     counted: Counted::opened(endpoint.metrics.as_ref()),
                     streams: Cell::new(0),
                     last_used: Cell::new(Instant::now()),
@@ -294,6 +316,8 @@ impl Lease {
                         }
                     })?;
                 let (parts, body) = response.into_parts();
+                // Two lengths that agree are none to HTTP/2, and two lines to a client of HTTP/1.
+                Length::said(&parts.headers, parts.version).map_err(|malformed| SendError::Lost(malformed.into()))?;
                 *incoming = Some(body);
                 Ok(parts)
             }
@@ -336,6 +360,15 @@ impl Lease {
     /// Whether a task of its own delivers the answer's body, which then takes a turn to arrive.
     pub const fn is_shared(&self) -> bool {
         matches!(self.connection, Connection::Http2(..))
+    }
+
+    /// No answer has come in time. A connection that may be dead, or busy with something else than answers, is not left
+    /// to the next request; on HTTP/2 those that it carries already have their own time.
+    pub fn give_up(self) {
+        if let Connection::Http2(shared, _) = &self.connection {
+            shared.is_given_up.set(true);
+            self.pool.http2.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, shared));
+        }
     }
 
     /// The exchange is over on both sides: the connection may carry another one.
@@ -397,6 +430,14 @@ fn http2_request(head: &impl RequestHead, endpoint: &Endpoint, body: RequestBody
         request.uri_mut().clone_from(head.target());
     }
     request
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_given_up.get() {
+            self.tasks.connection.get().inspect(|task| task.abort());
+        }
+    }
 }
 
 impl Shared {

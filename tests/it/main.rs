@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by a panic, in its helpers as well"
 )]
 
+mod answers;
 mod audit;
 mod bad_input;
 mod changes;
@@ -30,4 +31,5 @@ mod servers;
 mod slow;
 mod store;
 mod support;
+mod taint;
 mod tokens;

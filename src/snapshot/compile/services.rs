@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::config;
 use crate::config::Config;
 use crate::config::PathMatch;
@@ -52,6 +54,22 @@ pub(super) struct Parts<'a> {
     pub(super) accounts: &'a Accounts,
     pub(super) issuers: &'a BTreeMap<TokenIssuer, Arc<TrustedIssuer>>,
     pub(super) targets: &'a Targets,
+    pub(super) key_headers: &'a Arc<[HeaderName]>,
+}
+
+/// The headers that a key of any service may stand in: clients send their keys to other services as well.
+pub(super) fn key_headers(config: &Config) -> Arc<[HeaderName]> {
+    let sources = config.services.values().flat_map(|service| match &service.auth {
+        config::Auth::Key(key) => &*key.sources,
+        config::Auth::Token(_) | config::Auth::Public { .. } => &[],
+    });
+    let mut headers: Vec<HeaderName> = Vec::new();
+    for header in sources.filter_map(service::header_of) {
+        if !headers.contains(header) {
+            headers.push(header.clone());
+        }
+    }
+    headers.into()
 }
 
 impl Parts<'_> {
@@ -77,10 +95,6 @@ impl Parts<'_> {
             None => metrics.serve(),
         }
         let identity = &settings.identity;
-        let key_headers = match &auth {
-            Auth::Key { sources, .. } => sources.iter().filter_map(service::header_of).cloned().collect(),
-            Auth::Token { .. } | Auth::Public => Box::default(),
-        };
         Service {
             index,
             auth,
@@ -93,7 +107,7 @@ impl Parts<'_> {
                 .flatten()
                 .cloned()
                 .collect(),
-            key_headers,
+            key_headers: Arc::clone(self.key_headers),
             settings: settings.clone(),
             metrics,
             usage: self.usage(settings),

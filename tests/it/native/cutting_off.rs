@@ -111,6 +111,7 @@ fn a_revocation_that_names_nothing_or_too_much_is_refused() {
         (json!({ "token": own, "resource": "/a", "isv": "written" }), 400),
         (json!({ "token": own, "resource": null }), 400),
         (json!({ "token": { "issuer": "urn:scoregate", "jti": "" } }), 400),
+        (json!({ "token": { "issuer": "urn:scoregate", "jti": "eyJhbGciOiJFUzI1NiJ9.e30.c2ln" } }), 400),
         (json!({ "token": { "issuer": "urn:nobody", "jti": "x" } }), 400),
         (json!({ "resource": "a" }), 400),
         (json!({ "resource": "/a", "issuedBefore": 1_795_610_000_000_u64 }), 400),

@@ -1,6 +1,5 @@
 //! Bodies and the lack of them: streamed both ways, held back, cut off, with what follows them.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,19 +17,11 @@ use super::wire::answer_with_path;
 use super::wire::ok;
 use super::wire::request;
 use crate::support::eventually;
-use crate::support::gateway::Gateway;
 
 const MIB: usize = 1024 * 1024;
 
 /// A body that no part of the way has room for.
 const LARGE: usize = 64 * MIB;
-
-/// What a process has in memory, in bytes.
-fn resident(gateway: &Gateway) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
-}
 
 /// Waits until a count has not moved for a while: what filled the buffers on the way has filled them.
 fn settled(count: &AtomicUsize) -> usize {
@@ -70,7 +61,7 @@ fn a_large_request_body_waits_at_the_client_while_the_upstream_does_not_read() {
         scene.wire.send(ok(&length.to_string()));
     });
     let gateway = in_front_of(upstream.at(), "");
-    let before = resident(&gateway);
+    let before = gateway.resident();
     let sent = Arc::new(AtomicUsize::new(0));
     let (address, count) = (gateway.traffic(), Arc::clone(&sent));
     let client = thread::spawn(move || {
@@ -81,10 +72,10 @@ fn a_large_request_body_waits_at_the_client_while_the_upstream_does_not_read() {
     });
     let held_at = settled(&sent);
     assert!(held_at < LARGE / 2, "{held_at} bytes were taken though nobody reads them");
-    let grown = resident(&gateway).saturating_sub(before);
+    let grown = gateway.resident().saturating_sub(before);
     reads.store(true, Ordering::SeqCst);
     assert_eq!(client.join().unwrap().text(), LARGE.to_string());
-    let grown = grown.max(resident(&gateway).saturating_sub(before));
+    let grown = grown.max(gateway.resident().saturating_sub(before));
     assert!(grown < LARGE / 4, "the gateway holds {grown} bytes more");
 }
 
@@ -98,7 +89,7 @@ fn a_large_answer_waits_at_the_upstream_while_the_client_does_not_read() {
         pour(&mut scene.wire, &count);
     });
     let gateway = in_front_of(upstream.at(), "");
-    let before = resident(&gateway);
+    let before = gateway.resident();
     let mut client = Wire::connect(gateway.traffic());
     client.send(request("GET", "/", "", None));
     assert_eq!(client.head().get("content-length"), Some(LARGE.to_string().as_str()));
@@ -108,7 +99,7 @@ fn a_large_answer_waits_at_the_upstream_while_the_client_does_not_read() {
     while left > 0 {
         left -= client.exactly(left.min(MIB)).unwrap().len();
     }
-    let grown = resident(&gateway).saturating_sub(before);
+    let grown = gateway.resident().saturating_sub(before);
     assert!(grown < LARGE / 4, "the gateway holds {grown} bytes more");
 }
 

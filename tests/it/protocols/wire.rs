@@ -151,7 +151,8 @@ impl Wire {
         }
     }
 
-    fn headers(&mut self) -> io::Result<Vec<(String, String)>> {
+    /// Headers or trailers, up to the empty line.
+    pub(crate) fn try_headers(&mut self) -> io::Result<Vec<(String, String)>> {
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
@@ -165,7 +166,7 @@ impl Wire {
 
     /// The next head.
     pub(crate) fn try_head(&mut self) -> io::Result<Head> {
-        Ok(Head { line: self.line()?, headers: self.headers()? })
+        Ok(Head { line: self.line()?, headers: self.try_headers()? })
     }
 
     pub(crate) fn head(&mut self) -> Head {
@@ -192,6 +193,11 @@ impl Wire {
         Ok(self.take(count))
     }
 
+    /// What has come and was not taken.
+    pub(crate) fn leftover(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// The next whole message; for an answer, `method` is that of its request.
     pub(crate) fn try_message(&mut self, method: &str) -> io::Result<Message> {
         let mut head = self.try_head()?;
@@ -210,7 +216,7 @@ impl Wire {
                 }
                 body.extend(chunk);
             }
-            trailers = self.headers()?;
+            trailers = self.try_headers()?;
         } else if let Some(length) = head.get("content-length") {
             body = self.exactly(length.parse().map_err(|_no_number| io::ErrorKind::InvalidData)?)?;
         } else if is_answer {

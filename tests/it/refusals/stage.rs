@@ -202,12 +202,12 @@ pub(crate) fn prepare_store(directory: &Path) -> LimitedTokens {
 }
 
 /// A token of the issuer `corp` that its service takes, with members replaced, or (null) taken out.
-pub(super) fn corp_token(changes: &Value) -> String {
+pub(crate) fn corp_token(changes: &Value) -> String {
     token(&json!({"alg": "HS256", "typ": "JWT"}), changes, SHARED)
 }
 
 /// A token with this header, signed with HMAC and this secret whatever the header says.
-pub(super) fn token(header: &Value, changes: &Value, secret: &[u8]) -> String {
+pub(crate) fn token(header: &Value, changes: &Value, secret: &[u8]) -> String {
     let now = UnixSeconds::now().0;
     let mut claims = json!({
         "iss": "https://corp.test/", "aud": "corp", "sub": "somebody", "role": "scorer", "iat": now, "exp": now + 600,

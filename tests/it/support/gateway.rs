@@ -191,6 +191,13 @@ impl Gateway {
         self.child.id()
     }
 
+    /// What it has in memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().strip_suffix(" kB").and_then(|size| size.parse::<usize>().ok()).expect("it is in kB") * 1024
+    }
+
     /// The gateway's directory, `$DIR` of its configuration.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
