@@ -1,14 +1,25 @@
 //! Numbers as lower-case hexadecimal digits.
 
-/// The last `N` digits of a number, zeros first.
+/// The last `N` digits of a number, at most 32; zeros first.
 #[must_use]
 pub fn digits<const N: usize>(number: u128) -> [u8; N] {
-    let mut digits = [b'0'; N];
-    for (pair, byte) in digits.rchunks_mut(2).zip(number.to_le_bytes()) {
-        let both = [byte >> 4, byte & 15].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 });
-        pair.iter_mut().rev().zip(both.into_iter().rev()).for_each(|(digit, half)| *digit = half);
+    let mut all = [0; 32];
+    for (eight, shift) in all.chunks_exact_mut(8).zip([96, 64, 32, 0]) {
+        let part = u32::try_from(number >> shift & u128::from(u32::MAX)).unwrap_or_default();
+        eight.copy_from_slice(&eight_digits(part).to_be_bytes());
     }
-    digits
+    all.last_chunk().copied().unwrap_or([b'0'; N])
+}
+
+/// The digits of a number, one a byte, all eight worked out at once: identifiers are written several times a request.
+const fn eight_digits(number: u32) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let spread = number as u64;
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (halves + 6 * ONES) >> 4 & ONES;
+    halves + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64
 }
 
 #[cfg(test)]

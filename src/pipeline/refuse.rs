@@ -8,8 +8,8 @@ use http::Method;
 use http::Response;
 use http::StatusCode;
 use http::header;
-use serde_json::Value;
-use serde_json::json;
+use serde::Serialize;
+use serde::Serializer;
 
 use crate::config::Dialect;
 use crate::model::refusal::Denied;
@@ -72,16 +72,16 @@ pub struct Context<'a> {
 pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
     let row = refusal.row();
     let (code, message) = wording(refusal, row, context.service);
-    let message = context.detail.map_or(message, str::to_owned);
+    let message = context.detail.unwrap_or(message);
     let mut response = match context.reader {
-        Reader::Grpc => grpc(row, &message),
-        Reader::Http | Reader::HeadOnly => http(refusal, row, &code, &message, context),
+        Reader::Grpc => grpc(row, message),
+        Reader::Http | Reader::HeadOnly => http(refusal, row, code, message, context),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(DECISION_ID, context.decision.header_value());
     headers.insert(REQUEST_ID, context.request_id.clone());
-    if let Ok(status) = HeaderValue::try_from(proxy_status(refusal, row)) {
+    if let Some(status) = proxy_status(refusal, row) {
         headers.insert(PROXY_STATUS, status);
     }
     if let Refusal::Denied { retry_after: Some(after), .. } = refusal {
@@ -91,13 +91,13 @@ pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
 }
 
 /// `Proxy-Status` (RFC 9209) says that this is the gateway's answer, and why as far as the caller may know.
-fn proxy_status(refusal: Refusal, row: Row) -> String {
+fn proxy_status(refusal: Refusal, row: Row) -> Option<HeaderValue> {
     match refusal {
         Refusal::Denied { .. } if row.status == StatusCode::BAD_REQUEST => {
-            "scoregate; error=http_request_error".to_owned()
+            Some(HeaderValue::from_static("scoregate; error=http_request_error"))
         }
-        Refusal::Denied { .. } => "scoregate; error=http_request_denied".to_owned(),
-        Refusal::Failed(failed) => format!("scoregate; error={}", failed.proxy_status()),
+        Refusal::Denied { .. } => Some(HeaderValue::from_static("scoregate; error=http_request_denied")),
+        Refusal::Failed(failed) => HeaderValue::try_from(format!("scoregate; error={}", failed.proxy_status())).ok(),
     }
 }
 
@@ -114,19 +114,30 @@ fn grpc(row: Row, message: &str) -> Response<Bytes> {
 }
 
 fn http(refusal: Refusal, row: Row, code: &str, message: &str, context: &Context<'_>) -> Response<Bytes> {
-    let mut document = json!({
-        "type": "about:blank",
-        "title": row.status.canonical_reason().unwrap_or("Error"),
-        "status": row.status.as_u16(),
-        "detail": message,
-        "instance": format!("urn:scoregate:decision:{}", context.decision),
-        "error": { "code": code, "message": message },
-    });
     let is_face = context.service.is_some_and(|service| service.settings.dialect == Dialect::Face);
+    let instance = context.decision.digits();
+    let mut document = Problem {
+        kind: "about:blank",
+        title: row.status.canonical_reason().unwrap_or("Error"),
+        status: row.status.as_u16(),
+        detail: message,
+        instance: Instance(&instance),
+        code: None,
+        error: Error { code, message, inner: None },
+    };
     if is_face && refusal == Refusal::from(Denied::FeatureNotGranted) {
-        unsupported_feature(&mut document);
+        // The 403 that Face's own clients know: the captured form, with the later form's code at the top.
+        let inner = Inner { code: "UnsupportedFeature", message: FACE_UNSUPPORTED };
+        document.code = Some(inner.code);
+        document.error =
+            Error { code: "InvalidRequest", message: "Invalid request has been sent.", inner: Some(inner) };
     }
-    let mut response = Response::new(Bytes::from(document.to_string()));
+    let mut text = Vec::with_capacity(512);
+    // Nothing in it can fail to be written.
+    if serde_json::to_writer(&mut text, &document).is_err() {
+        text.clear();
+    }
+    let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = row.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -157,26 +168,25 @@ const FACE_UNAUTHENTICATED: &str = "Access denied due to invalid subscription ke
 const FACE_UNSUPPORTED: &str = "Feature is not supported, missing approval for one or more of the following features: Identification,Verification. Please apply for access at https://aka.ms/facerecognition";
 
 /// The code and the text that this caller learns: Azure's own where they are public.
-fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (String, String) {
-    let own = |code: &str, message: &str| (code.to_owned(), message.to_owned());
+fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (&'static str, &'static str) {
     if refusal == Denied::IssueArgument.into() {
-        return own("BadArgument", row.message);
+        return ("BadArgument", row.message);
     }
-    let Some(service) = service else { return own(row.code, row.message) };
+    let Some(service) = service else { return (row.code, row.message) };
     let about_credentials = row.status == StatusCode::UNAUTHORIZED && !is_about_limited_token(refusal);
     match (service.settings.dialect, &service.auth) {
-        (Dialect::Face, _) if about_credentials => own("401", FACE_UNAUTHENTICATED),
-        (Dialect::Face, _) | (Dialect::Scoring, Auth::Public) => own(row.code, row.message),
+        (Dialect::Face, _) if about_credentials => ("401", FACE_UNAUTHENTICATED),
+        (Dialect::Face, _) | (Dialect::Scoring, Auth::Public) => (row.code, row.message),
         (Dialect::Scoring, Auth::Key { .. }) if refusal == Denied::CredentialMalformed.into() => {
-            own("key_auth_bad_header_forbidden", row.message)
+            ("key_auth_bad_header_forbidden", row.message)
         }
         (Dialect::Scoring, Auth::Key { .. }) if row.shown == Shown::AsUnauthenticated => {
-            own("key_auth_access_denied", "The key is not accepted by this service.")
+            ("key_auth_access_denied", "The key is not accepted by this service.")
         }
         (Dialect::Scoring, Auth::Token { .. }) if row.shown == Shown::AsUnauthenticated => {
-            own("token_auth_access_denied", "The token is not accepted by this service.")
+            ("token_auth_access_denied", "The token is not accepted by this service.")
         }
-        (Dialect::Scoring, Auth::Key { .. } | Auth::Token { .. }) => own(row.code, row.message),
+        (Dialect::Scoring, Auth::Key { .. } | Auth::Token { .. }) => (row.code, row.message),
     }
 }
 
@@ -184,12 +194,39 @@ fn is_about_limited_token(refusal: Refusal) -> bool {
     [Denied::LimitedTokenInvalid, Denied::LimitedTokenExpired].map(Refusal::from).contains(&refusal)
 }
 
-/// The 403 that Face's own clients know: the captured form, with the later form's code at the top.
-fn unsupported_feature(document: &mut Value) {
-    let inner = json!({ "code": "UnsupportedFeature", "message": FACE_UNSUPPORTED });
-    let error = json!({ "code": "InvalidRequest", "message": "Invalid request has been sent.", "innererror": inner });
-    if let Some(members) = document.as_object_mut() {
-        members.insert("code".to_owned(), json!("UnsupportedFeature"));
-        members.insert("error".to_owned(), error);
+/// A problem (RFC 9457 §3), with the member that Azure's clients read.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: Instance<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    error: Error<'a>,
+}
+
+/// The decision that a problem is about, as a URN.
+struct Instance<'a>(&'a [u8; 32]);
+
+impl Serialize for Instance<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("urn:scoregate:decision:{}", String::from_utf8_lossy(self.0)))
     }
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(rename = "innererror", skip_serializing_if = "Option::is_none")]
+    inner: Option<Inner>,
+}
+
+#[derive(Serialize)]
+struct Inner {
+    code: &'static str,
+    message: &'static str,
 }
