@@ -16,6 +16,8 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::scratch;
+use crate::support::summary;
+use crate::support::summary::Counts;
 use crate::support::upstream::Upstream;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,6 +67,7 @@ fn a_head_that_begins_and_does_not_end_is_408_however_many_bytes_drip_in() {
         }
     });
     assert!(counted(&gateway, "connections_closed_total", "head_timeout") >= 3.0);
+    summary::report("limits/deadlines", Counts { cases: 4, passed: 4, refused: 4, ..Counts::default() });
 }
 
 #[test]
@@ -168,4 +171,5 @@ services: {{a: {{match: [{{prefix: /}}], upstream: a, auth: {{public: a test}}}}
     }
     ended(&gateway, "handshake", 2.0);
     assert_eq!(counted(&gateway, "tls_handshake_failures_total", "timeout"), 2.0);
+    summary::report("limits/deadlines", Counts { cases: 2, passed: 2, refused: 2, ..Counts::default() });
 }
