@@ -5,6 +5,8 @@ mod conversation;
 pub mod crowd;
 mod door;
 pub mod fleet;
+mod framing;
+mod guarded;
 mod housekeeping;
 mod hushed;
 pub mod plane;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Buf as _;
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Method;
 use http::Version;
 use http::header;
 use http::request::Parts;
@@ -44,6 +45,10 @@ impl Rest {
 /// Over HTTP/2 as well: what is not read is followed by a reset, `NO_ERROR`, for which some clients (curl 7.88) forget
 /// the answer.
 pub async fn rest(head: &Parts, body: impl Body) -> Rest {
+    // What follows a CONNECT is meant for a tunnel, and is no request.
+    if head.method == Method::CONNECT && head.version != Version::HTTP_2 {
+        return Rest::Some;
+    }
     if body.is_end_stream() {
         return Rest::Nothing;
     }

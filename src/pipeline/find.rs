@@ -9,6 +9,7 @@ use http::Method;
 use http::Version;
 use http::header::HOST;
 use http::request::Parts;
+use http::uri::Scheme;
 
 use crate::config::Limits;
 use crate::model::host::Host;
@@ -50,7 +51,7 @@ impl<'s> Routed<'s> {
 /// [`Denied::TargetTooLong`] or [`Denied::HeadersTooLarge`].
 pub fn measure(limits: &Limits, head: &Parts) -> Result<(), Denied> {
     let target_bytes = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target_bytes > limits.target_bytes {
+    if target_bytes.max(head.method.as_str().len()) > limits.target_bytes {
         return Err(Denied::TargetTooLong);
     }
     if fit(limits, &head.headers) { Ok(()) } else { Err(Denied::HeadersTooLarge) }
@@ -99,11 +100,14 @@ pub fn allow(snapshot: &Snapshot, head: &Parts) -> Option<HeaderValue> {
 }
 
 /// The one host of a request (RFC 9112 §3.2, RFC 9113 §8.3.1): `Host` in HTTP/1, `:authority` in HTTP/2; an
-/// absolute target or a second `Host` has to say the same.
+/// absolute target has to say the same, in one of the two schemes that are spoken here.
 fn host(head: &Parts) -> Result<&str, Denied> {
     let mut lines = head.headers.get_all(HOST).iter();
     let line = lines.next().map(|value| value.to_str().map_err(|_bytes| Denied::HostInvalid)).transpose()?;
     if lines.next().is_some() {
+        return Err(Denied::HostInvalid);
+    }
+    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(Denied::HostInvalid);
     }
     let target = head.uri.authority().map(http::uri::Authority::as_str);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::HeaderName;
+use http::HeaderValue;
 use http::header;
 use ipnet::IpNet;
 
@@ -18,7 +19,8 @@ enum Fate {
     Passes,
     /// It is between two neighbours only (RFC 9110 §7.6.1).
     OneHop,
-    /// It holds a credential of the gateway, or an upstream could take it for the path, the method or the client.
+    /// It holds a credential of the gateway, or an upstream could take it for the path, the method, the host, the client or
+    /// the user, or, as CGI programs do `Proxy`, for where its own requests go.
     Ours,
     /// The gateway writes it anew.
     Rewritten,
@@ -43,8 +45,30 @@ fn fate(name: &str) -> Fate {
         | "x-http-method-override"
         | "x-http-method"
         | "x-method-override"
+        | "x-original-uri"
+        | "x-original-host"
+        | "x-host"
+        | "x-http-host-override"
         | "x-real-ip"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "x-originating-ip"
+        | "x-remote-ip"
+        | "x-remote-addr"
+        | "client-ip"
         | "true-client-ip"
+        | "cf-connecting-ip"
+        | "fastly-client-ip"
+        | "client-cert"
+        | "client-cert-chain"
+        | "ssl-client-cert"
+        | "x-client-cert"
+        | "x-ssl-client-cert"
+        | "x-arr-clientcert"
+        | "remote-user"
+        | "x-remote-user"
+        | "x-authenticated-user"
+        | "proxy"
         | "expect" => Fate::Ours,
         "host" | "te" | "content-length" | "content-type" | "forwarded" | "via" => Fate::Rewritten,
         other if other.starts_with("x-forwarded") => Fate::Rewritten,
@@ -65,12 +89,21 @@ pub fn strip_hop(headers: &mut HeaderMap) {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
-        let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         let usual: [&[u8]; 3] = [b"keep-alive", b"close", b"te"];
-        let unusual = options.filter(|option| !usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)));
+        let unusual = options_in(value).filter(|option| !usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)));
         named.extend(unusual.filter_map(|option| HeaderName::from_bytes(option).ok()));
     }
     named
+}
+
+/// Whether `Connection` names a header.
+pub fn connection_names(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut options = headers.get_all(header::CONNECTION).iter().flat_map(options_in);
+    options.any(|option| option.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+fn options_in(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// One pass over the names; most answers lose one header or two.
@@ -92,15 +125,16 @@ pub struct Reserved<'a> {
 
 impl Reserved<'_> {
     /// Whether a request must not bring a header to an upstream: hop-by-hop ones, credentials, the client's copies of
-    /// what the gateway sets, overrides of path and method, and the underscore twins of all of them, which some
-    /// servers read as the same header (CGI turns `-` and `_` into one).
+    /// what the gateway sets, overrides of path and method, and the twins of all of them that have another character
+    /// for a dash, which some servers read as the same header (CGI turns `-` and `_` into one, Apache and PHP `.` and
+    /// more).
     fn forbid(self, name: &str) -> bool {
         let is_set_here = |name: &str| self.identity.iter().chain(self.keys).any(|own| own == name);
         match fate(name) {
             Fate::OneHop | Fate::Ours => true,
             Fate::Rewritten => is_set_here(name),
-            Fate::Passes if name.contains('_') => {
-                let twin = name.replace('_', "-");
+            Fate::Passes if name.contains(is_odd) => {
+                let twin = name.replace(is_odd, "-");
                 fate(&twin) != Fate::Passes || is_set_here(&twin)
             }
             Fate::Passes => is_set_here(name),
@@ -111,6 +145,10 @@ impl Reserved<'_> {
     pub fn strip_trailers(self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| self.forbid(name.as_str()) || fate(name.as_str()) == Fate::Rewritten);
     }
+}
+
+const fn is_odd(char: char) -> bool {
+    !char.is_ascii_alphanumeric() && char != '-'
 }
 
 /// Who a request came from, as far as that can be trusted.
@@ -326,6 +364,7 @@ mod tests {
             ("content_length", "5"),
             ("transfer_encoding", "chunked"),
             ("x_forwarded_for", "1.2.3.4"),
+            ("x.forwarded~for", "1.2.3.4"),
             ("x-original-url", "/admin"),
             ("x-http-method-override", "DELETE"),
             ("my_header", "stays"),

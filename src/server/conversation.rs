@@ -20,6 +20,7 @@ use crate::config::Patience;
 use crate::model::refusal::Denied;
 use crate::observe::metrics::ConnectionEnd;
 use crate::server::crowd::Place;
+use crate::server::guarded::Guarded;
 use crate::server::hushed::Hushed;
 use crate::server::pulse::Due;
 use crate::server::pulse::Pulse;
@@ -147,7 +148,7 @@ where
     Streams: auto::HttpServerConnExec<S::Future, B>,
 {
     let Line { stream, place, pulse, mut patience } = line;
-    let stream = Hushed::new(stream, place, Arc::clone(&pulse));
+    let stream = Guarded::new(Hushed::new(stream, place, Arc::clone(&pulse)), Arc::clone(&pulse));
     let mut connection = pin!(protocol.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // Why it ends, once it is to. From then on an error is nobody's: one that has said nothing yet ends with one.
     let mut ending = None;

@@ -116,6 +116,11 @@ impl Pulse {
         self.enter(Phase::Upgraded);
     }
 
+    /// Whether what comes is HTTP no longer.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.is(Phase::Upgraded)
+    }
+
     /// These bytes have come.
     pub(super) fn read(&self, bytes: &[u8]) {
         if bytes.is_empty() || !(self.is(Phase::Idle) || self.is(Phase::Fresh)) || self.is_http2() {
