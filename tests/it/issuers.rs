@@ -28,6 +28,10 @@ const ISSUER: &str = "https://issuer.test/";
 fn configuration(upstream: &Upstream, corp: &str) -> String {
     format!(
         "
+listeners:
+  traffic: [{{address: $TRAFFIC, limits: {{failed_authentications: 10000000}}}}]
+  management: {{address: $MANAGEMENT, limits: {{failed_authentications: 10000000}}}}
+  health: {{address: $HEALTH}}
 workers: 1
 upstreams: {{a: {{endpoints: ['{}']}}}}
 issuers:

@@ -122,12 +122,11 @@ fn row(reason: &str) -> Option<Row> {
 fn judged(sent: &Sent<'_>, reasons: &HashMap<String, String>, reached: &BTreeSet<String>) -> Result<(), String> {
     let Sent { group, case, mark, answer } = sent;
     let told = answer.header("x-scoregate-decision-id").and_then(|decision| reasons.get(decision));
-    // What is forwarded does not tell its caller of a decision, and what never was a request has none.
-    let reason = told.map_or(if answer.status == 200 { "accepted" } else { "http" }, String::as_str);
+    // What is forwarded does not tell its caller of a decision.
+    let reason = told.map_or(if answer.status == 200 { "accepted" } else { "nothing" }, String::as_str);
     let wanted = case.reason.all();
     let status_fits = match reason {
         "accepted" => answer.status == 200,
-        "http" => matches!(answer.status, 400 | 431),
         refused => row(refused).is_some_and(|row| row.status.as_u16() == answer.status),
     };
     let has_reached = reached.contains(mark);

@@ -45,7 +45,7 @@ pub(super) struct Case {
     pub(super) method: Option<String>,
     pub(super) target: Option<String>,
     pub(super) body: Option<String>,
-    /// The reason in the access log; `accepted`; or `http` for what is refused before it is a request.
+    /// The reason in the access log, or `accepted`.
     pub(super) reason: OneOf<String>,
 }
 

@@ -37,6 +37,10 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 const YAML: &str = "
+listeners:
+  traffic: [{address: $TRAFFIC, limits: {failed_authentications: 10000000}}]
+  management: {address: $MANAGEMENT, limits: {failed_authentications: 10000000}}
+  health: {address: $HEALTH}
 workers: 2
 issuers:
   corp:
