@@ -2,9 +2,12 @@
 //!
 //! Others may write elsewhere in the same etcd meanwhile, so revisions are compared by order, not by number.
 
+mod story;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::story::any_story_ends_alike_in_the_engine_in_an_embedded_one_and_in_a_map;
 use super::engine::{Batch, Changed, CommitError, Engine, Event, Expectation, Revision, Update, Watch};
 
 /// Longest wait for an event that must come.
@@ -21,6 +24,7 @@ macro_rules! engine_contract {
             a_watch_starts_where_it_is_told_to
             a_watch_that_nobody_reads_holds_up_nobody
             of_many_writers_every_one_counts
+            any_story_ends_alike_in_the_engine_in_an_embedded_one_and_in_a_map
         );
     };
     ($open:expr; $($test:ident)*) => {
