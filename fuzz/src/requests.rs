@@ -16,7 +16,9 @@ use scoregate::pipeline::authenticate;
 use scoregate::pipeline::authorize;
 use scoregate::pipeline::credential;
 use scoregate::pipeline::find;
-use scoregate::pipeline::headers;
+use scoregate::pipeline::headers::Origin;
+use scoregate::pipeline::headers::Outgoing;
+use scoregate::pipeline::headers::Reserved;
 use scoregate::pipeline::judge::Judge;
 use scoregate::pipeline::judge::Tokens;
 use scoregate::snapshot::Snapshot;
@@ -97,18 +99,37 @@ pub(crate) fn request(data: &[u8]) {
     let identity = ["x-scoregate-principal", "x-scoregate-resource", "x-scoregate-features"];
     let identity = identity.map(HeaderName::from_static);
     let keys = [HeaderName::from_static("x-key"), credential::SUBSCRIPTION_KEY];
-    let _client = headers::client_address(None, &[], &head.headers);
-    headers::strip_request(&mut head.headers, &identity, &keys);
-    for sent in head.headers.keys() {
-        let folded = sent.as_str().replace('_', "-");
-        let ours = ["authorization", "limitedaccesstoken", "connection", "upgrade", "keep-alive", "x-original-url"];
-        let taken = identity.iter().chain(&keys).any(|own| own == folded.as_str()) || ours.contains(&&*folded);
-        assert!(!taken, "{sent} goes to an upstream");
-        // These are written anew under their own names; a twin of one would stay as the client wrote it.
-        let framing = ["transfer-encoding", "content-length", "host", "x-forwarded-for"].contains(&&*folded);
-        assert!(!framing || sent.as_str() == folded, "{sent} goes to an upstream");
+    let reserved = Reserved { identity: &identity, keys: &keys };
+    for peer_is_trusted in [false, true] {
+        let origin = Origin { peer: "192.0.2.1".parse().ok(), peer_is_trusted, scheme: "http", host: b"gateway" };
+        let (client, version) = (&head.headers, head.version);
+        let outgoing = Outgoing { client, version, reserved, origin, replaced: &[] };
+        let mut chains = 0;
+        outgoing.fields(&mut |sent, value| {
+            check_sent(sent.as_str(), &reserved);
+            assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{sent}: {value:?}");
+            assert!(*sent != http::header::TE || value == b"trailers");
+            assert!(peer_is_trusted || *sent != http::header::FORWARDED);
+            let is_chain = sent == "x-forwarded-for";
+            chains += usize::from(is_chain);
+            assert!(!is_chain || if peer_is_trusted { value.ends_with(b"192.0.2.1") } else { value == b"192.0.2.1" });
+        });
+        assert_eq!(chains, 1);
     }
-    assert!(!head.headers.contains_key("transfer-encoding"));
+    reserved.strip_trailers(&mut head.headers);
+    head.headers.keys().for_each(|sent| check_sent(sent.as_str(), &reserved));
+}
+
+/// A header that goes to an upstream is none of ours, in any spelling.
+fn check_sent(sent: &str, reserved: &Reserved<'_>) {
+    let folded = sent.replace('_', "-");
+    let ours = ["authorization", "limitedaccesstoken", "connection", "upgrade", "keep-alive", "x-original-url"];
+    let framing = ["transfer-encoding", "content-length", "host"];
+    let taken = reserved.identity.iter().chain(reserved.keys).any(|own| own == folded.as_str());
+    assert!(!taken && !ours.contains(&&*folded) && !framing.contains(&&*folded), "{sent} goes to an upstream");
+    // What the gateway writes itself; a twin would stay as the client wrote it.
+    let written = folded.starts_with("x-forwarded") || folded == "forwarded" || folded == "via";
+    assert!(!written || sent == folded, "{sent} goes to an upstream");
 }
 
 fn judged(world: &World, head: &Parts) {
