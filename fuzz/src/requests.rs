@@ -101,7 +101,7 @@ pub(crate) fn request(data: &[u8]) {
     let keys = [HeaderName::from_static("x-key"), credential::SUBSCRIPTION_KEY];
     let reserved = Reserved { identity: &identity, keys: &keys };
     for peer_is_trusted in [false, true] {
-        let origin = Origin { peer: "192.0.2.1".parse().ok(), peer_is_trusted, scheme: "http", host: b"gateway" };
+        let origin = Origin { peer: "192.0.2.1", peer_is_trusted, scheme: "http", host: b"gateway" };
         let (client, version) = (&head.headers, head.version);
         let outgoing = Outgoing { client, version, reserved, origin, replaced: &[] };
         let mut chains = 0;
