@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
 use rustls::ClientConfig;
 use rustls::ClientConnection;
@@ -30,6 +32,25 @@ services: {{a: {{match: [{{prefix: /a}}], upstream: a, auth: {{public: a test}}}
 ",
         upstream.url()
     )
+}
+
+#[test]
+fn whoever_is_accepted_while_the_gateway_starts_is_served() {
+    let (upstream, traffic) = (Upstream::ok(), free_address());
+    let listeners = format!("listeners:\n  traffic: [{{address: \"{traffic}\"}}]\n  health: {{address: $HEALTH}}\n");
+    let deadline = Instant::now() + PATIENCE;
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while upstream.received().len() < 50 && Instant::now() < deadline {
+                    let Some(mut client) = Client::try_connect(traffic) else { continue };
+                    assert_eq!(client.request("GET", "/a", &[], b"").status, 200);
+                }
+            });
+        }
+        let _gateway = Gateway::start(&(listeners + &rest(&upstream)));
+        eventually("both have called for a while", || (upstream.received().len() >= 50).then_some(()));
+    });
 }
 
 #[test]
