@@ -139,7 +139,8 @@ impl Body for RequestBody {
                 if let (Some(trailers), Some(rule)) = (frame.trailers_mut(), &this.trailers) {
                     (rule.0)(trailers);
                 }
-                if this.inner.is_end_stream() {
+                // Nothing follows trailers, and nobody asks again.
+                if this.inner.is_end_stream() || frame.is_trailers() {
                     this.progress.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
