@@ -45,8 +45,8 @@ const WRONG: &[(&str, &str)] = &[
 const YAML: &str = "
 workers: 1
 listeners:
-  traffic: [{address: $TRAFFIC}, {address: '127.0.0.1:0', tls: {certificate: $DIR/tls.crt, private_key: $DIR/tls.key}}]
-  management: {address: $MANAGEMENT}
+  traffic: [{address: $TRAFFIC, limits: {failed_authentications: 10000000}}, {address: '127.0.0.1:0', tls: {certificate: $DIR/tls.crt, private_key: $DIR/tls.key}}]
+  management: {address: $MANAGEMENT, limits: {failed_authentications: 10000000}}
   health: {address: $HEALTH}
 management_keys: {ada: {key: 'file:$DIR/owner', role: owner}, eve: {key: 'file:$DIR/reader', role: reader}}
 issuers:
