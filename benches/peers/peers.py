@@ -72,7 +72,8 @@ def scoregate(access_log: str) -> Callable[[Setting], list[str]]:
             "gateway.yaml",
             f"""workers: 1
 listeners:
-  traffic: [{{address: '127.0.0.1:{given.listen}'{tls}}}]
+  # All load comes from one address, which must not be taken for somebody who is guessing keys.
+  traffic: [{{address: '127.0.0.1:{given.listen}', limits: {{shared_addresses: [127.0.0.1/32]}}{tls}}}]
   health: {{address: '127.0.0.1:{given.listen + 1}'}}
 store: {{directory: {given.directory}/store}}
 access_log: {access_log}

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What a request costs in scoregate, and in what one would pick instead: side by side, in one run, on the same work.
 
-usage: benches/peers/run.py [--only NAME,...] [--work NAME,...] [--rounds N] [--seconds S] [--json FILE] [--svg FILE] [--smoke]
+usage: benches/peers/run.py [--only NAME,...] [--work NAME,...] [--rounds N] [--seconds S] [--json FILE] [--svg FILE] [--smoke] [--strict]
 
 Each proxy has one worker on processor 0; the upstream and the load share processor 1. The figure that counts is the
 processor time of the proxy, all its threads, for each request that was answered as it should be: it drifts less than
 rates do. Rounds are interleaved, so that whatever else the machine does hits all alike; the median is told. Figures
 are to be compared within one run only.
 
---smoke takes a tenth of a second for each and asserts no figure: it shows that everything still runs.
+--smoke takes a second for each and asserts no figure: it shows that everything still runs. --strict fails where a peer
+that was asked for is missing, or an answer was not as it should be.
 """
 
 import argparse
@@ -298,6 +299,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=pathlib.Path, help="where the figures go")
     parser.add_argument("--svg", type=pathlib.Path, help="where the plot goes")
     parser.add_argument("--smoke", action="store_true", help="one short round of each, no figure asserted")
+    parser.add_argument("--strict", action="store_true", help="fail where a peer is missing or an answer is wrong")
     parser.add_argument("--list", action="store_true", help="print peers and kinds of work")
     return parser.parse_args()
 
@@ -337,6 +339,8 @@ def main() -> None:
         (peers if peer.path() else missing).append(peer)
     for peer in missing:
         print(f"left out: {peer.name}, there is no {peer.binary} here", file=sys.stderr)
+    if asked.strict and missing:
+        raise SystemExit(1)
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
         where = pathlib.Path(temporary)
         for program in ("upstream", "floor"):
@@ -366,6 +370,9 @@ def main() -> None:
         },
     }
     show(figures)
+    wrong = [f"{name}, {peer}" for name, row in figures["work"].items() for peer, one in row.items() if one["wrong"]]
+    if asked.strict and wrong:
+        raise SystemExit(f"not every answer was as it should be: {'; '.join(wrong)}")
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=2) + "\n")
     if asked.svg:
