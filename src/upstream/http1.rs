@@ -58,6 +58,8 @@ pub struct Connection<T> {
     sending: Option<Sending>,
     receiving: Decoder,
     to_head: bool,
+    /// Answers of the 1xx class to this request.
+    informational: u8,
     /// Whether another exchange may follow.
     lasts: bool,
 }
@@ -79,6 +81,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             sending: None,
             receiving: Decoder::Done,
             to_head: false,
+            informational: 0,
             lasts: true,
         }
     }
@@ -99,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             head.extend_from_slice(part.as_bytes());
         }
         request.fields(endpoint, &mut |name, value| line(head, name.as_str(), value));
-        self.to_head = method == Method::HEAD;
+        (self.to_head, self.informational) = (method == Method::HEAD, 0);
         let mut encoding = Encoding::Plain;
         if body.is_end_stream() {
             // RFC 9110 §8.6: a method that could have had content says that it has none.
@@ -129,13 +132,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Poll::Ready(Err(NotSent::Body)) = self.poll_send(cx) {
             return Poll::Ready(Err(Lost::Closed));
         }
-        let mut informational = 0;
         loop {
             let head = if self.input.is_empty() { None } else { head::answer(&mut self.input)? };
             match head {
                 Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                    informational += 1;
-                    if informational > MOST_INFORMATIONAL {
+                    self.informational += 1;
+                    if self.informational > MOST_INFORMATIONAL {
                         return Poll::Ready(Err(Lost::Malformed(Malformed::TooLarge)));
                     }
                 }
