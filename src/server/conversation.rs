@@ -50,6 +50,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(20);
 /// Longest wait for a connection that nobody uses to be closed in good order.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a drain waits for the first request of a connection that was just accepted, and for the rest of a head: whoever
+/// has connected is not told that the gateway leaves, and would take its end for a failure.
+const NEWCOMER_WITHIN: Duration = Duration::from_secs(1);
+
 /// How connections are served: HTTP/1.1 and HTTP/2, told apart by HTTP/2's preface (RFC 9113 §3.3).
 ///
 /// hyper's own limits on a head are wider than the listener's, so that most of what is too large is read, and refused
@@ -160,7 +164,14 @@ where
                 return ending.unwrap_or_else(|| ended.map_or_else(Ended::Broken, |()| Ended::Closed));
             }
             due = pulse.due(&patience) => Ended::Late(due),
-            () = drain.cancelled(), if ending.is_none() => Ended::Drained,
+            () = drain.cancelled(), if ending.is_none() => {
+                if pulse.may_be_about_to_ask()
+                    && let Ok(ended) = tokio::time::timeout(NEWCOMER_WITHIN, connection.as_mut()).await
+                {
+                    return ended.map_or_else(Ended::Broken, |()| Ended::Drained);
+                }
+                Ended::Drained
+            }
         };
         match why {
             // hyper would wait for the rest of the head.

@@ -20,6 +20,7 @@ use crate::model::name::Name;
 use crate::model::refusal::Denied;
 use crate::observe::metrics::ConnectionEnd;
 use crate::observe::metrics::ListenerMetrics;
+use crate::pipeline::find;
 use crate::server::connection::Tls;
 use crate::server::conversation::Line;
 use crate::server::conversation::paced;
@@ -89,7 +90,7 @@ impl Connection {
     where
         A: Fn(Request<Incoming>) -> F + 'static,
         F: Future<Output = Response<Full<Bytes>>> + 'static,
-        U: Fn(Denied) -> Response<Full<Bytes>>,
+        U: Fn(Denied) -> Response<Full<Bytes>> + Clone + 'static,
     {
         let Entered { stream, address, place } = self.entered;
         let client = address.map(|address| Client {
@@ -108,15 +109,24 @@ impl Connection {
             },
         };
         let pulse = Arc::new(Pulse::new());
-        let heard = Arc::clone(&pulse);
+        let (heard, limits, refuse) = (Arc::clone(&pulse), Arc::clone(&self.limits), unread.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(client) = &client {
                 let _none_before = request.extensions_mut().insert(client.clone());
             }
             let under_way = UnderWay::begin(&heard);
-            let answering = answer(request);
+            let (head, body) = request.into_parts();
+            // What hyper takes depends on how it comes.
+            let answering = match find::measure(&limits, &head) {
+                Ok(()) => Ok(answer(Request::from_parts(head, body))),
+                Err(too_large) => Err(too_large),
+            };
+            let unread = refuse.clone();
             async move {
-                let mut answer = answering.await;
+                let mut answer = match answering {
+                    Ok(answering) => answering.await,
+                    Err(too_large) => unread(too_large),
+                };
                 if under_way.0.is_old() {
                     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -116,6 +116,11 @@ impl Pulse {
         self.enter(Phase::Upgraded);
     }
 
+    /// Whether it has carried no request yet, or a part of one.
+    pub(super) fn may_be_about_to_ask(&self) -> bool {
+        self.is(Phase::Fresh) || self.is(Phase::Head)
+    }
+
     /// Whether what comes is HTTP no longer.
     pub(super) fn is_upgraded(&self) -> bool {
         self.is(Phase::Upgraded)
