@@ -3,7 +3,9 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::hint::black_box;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,9 @@ services:
 
 /// What an empty store holds once it has a signing key.
 fn state(config: &Config) -> State {
-    let directory = tempfile::tempdir().expect("a directory");
+    let mut private = tempfile::Builder::new();
+    private.permissions(Permissions::from_mode(0o700));
+    let directory = private.tempdir().expect("a directory");
     let mut store = config.store.clone();
     store.directory = directory.path().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
