@@ -132,7 +132,8 @@ impl Reserved<'_> {
         let is_set_here = |name: &str| self.identity.iter().chain(self.keys).any(|own| own == name);
         match fate(name) {
             Fate::OneHop | Fate::Ours => true,
-            Fate::Rewritten => is_set_here(name),
+            // Only those that begin with `x-forwarded` can hold one: a trusted proxy would hand a stranger's on.
+            Fate::Rewritten => name.contains(is_odd) || is_set_here(name),
             Fate::Passes if name.contains(is_odd) => {
                 let twin = name.replace(is_odd, "-");
                 fate(&twin) != Fate::Passes || is_set_here(&twin)
@@ -440,6 +441,8 @@ mod tests {
 
     #[test]
     fn an_identity_header_among_the_forwarding_ones_is_still_the_gateways() {
+        let twin = headers(&[("x-forwarded_for", "9.9.9.9"), ("x-forwarded_user", "root")]);
+        assert_eq!(names(&outgoing(&twin, NOTHING, TRUSTED)), names(&outgoing(&HeaderMap::new(), NOTHING, TRUSTED)));
         let sent = headers(&[("x-forwarded-user", "root")]);
         let reserved = Reserved { identity: &[HeaderName::from_static("x-forwarded-user")], keys: &[] };
         assert!(!outgoing(&sent, reserved, TRUSTED).contains_key("x-forwarded-user"));
