@@ -2,7 +2,8 @@
 //!
 //! The request path has a codec of its own because a general one costs more than everything else that a request
 //! needs here (docs/decisions/0017-own-http1.md). Heads are taken apart by `httparse`; what a message's
-//! length is, where a chunk ends and what goes on a socket is decided here, once, for both sides.
+//! length is, where a chunk ends and what goes on a socket is decided here. Upstreams are spoken to with it; clients are read
+//! by hyper, behind `server::framing`.
 
 pub mod body;
 pub mod head;

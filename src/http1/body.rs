@@ -10,7 +10,7 @@ use http::header::TRANSFER_ENCODING;
 use super::Malformed;
 use super::head;
 
-/// Longest line that gives the size of a chunk, its extensions included, in bytes.
+/// How much is looked through for the end of the line that gives the size of a chunk, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
 
 /// How a body ends (RFC 9112 §6.3).
