@@ -41,7 +41,6 @@ use http::header;
 use http::request::Parts;
 use http_body::Body as _;
 use http_body::SizeHint;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -72,6 +71,7 @@ use crate::pipeline::throttle::Throttle;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live;
 use crate::snapshot::service::Service;
+use crate::upstream::client_body::ClientBody;
 use crate::upstream::clients::Clients;
 
 /// One worker's gateway: what its requests share, none of it shared with another worker.
@@ -163,7 +163,7 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub async fn answer(&self, peer: &Peer, request: Request<ClientBody>) -> Response<AnswerBody> {
         let (head, body) = request.into_parts();
         let reader = Reader::of(&head.method, &head.headers);
         let version = head.version;

@@ -3,6 +3,7 @@
 //! Nothing here knows about keys, tokens or services; it gets a target and somebody who tells a request's headers.
 
 pub mod body;
+pub mod client_body;
 pub mod clients;
 pub mod connect;
 pub mod exchange;

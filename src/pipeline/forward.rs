@@ -12,7 +12,6 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::config::HostHeader;
@@ -43,6 +42,7 @@ use crate::snapshot::target::Endpoint;
 use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
 use crate::upstream::body::TrailerRule;
+use crate::upstream::client_body::ClientBody;
 use crate::upstream::clients::Answer;
 use crate::upstream::clients::Stopped;
 use crate::upstream::exchange::RequestHead;
@@ -57,7 +57,7 @@ pub async fn send(
     peer: &Peer,
     trusts_peer: bool,
     mut head: Parts,
-    body: Incoming,
+    body: ClientBody,
     mut record: Record,
 ) -> Result<Response<AnswerBody>, (Refusal, Rest, Record)> {
     let settings = &admitted.service.settings;

@@ -12,7 +12,6 @@ use http::StatusCode;
 use http::header;
 use http::request::Parts;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -42,6 +41,7 @@ use crate::tokens::issue_request::IssueRequest;
 use crate::tokens::limited::Loan;
 use crate::tokens::limited::issue_limited_token;
 use crate::upstream::body::RequestBody;
+use crate::upstream::client_body::ClientBody;
 
 /// Longest wait for the whole body: it has at most 16 KiB.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -125,7 +125,7 @@ pub(super) async fn answer(
     issuing: Issuing,
     audit: &Audit,
     query: Option<&str>,
-    body: Incoming,
+    body: ClientBody,
     mut record: Record,
     judged_again: impl FnOnce(Issuing, &mut Record) -> Result<Issuing, Refusal>,
 ) -> Result<Response<AnswerBody>, (Unissued, Rest, Record)> {
@@ -149,7 +149,7 @@ pub(super) async fn answer(
     }
 }
 
-async fn read(body: Incoming, idle: Duration, record: &mut Record) -> Result<Bytes, Unissued> {
+async fn read(body: ClientBody, idle: Duration, record: &mut Record) -> Result<Bytes, Unissued> {
     let most = IssueRequest::MAX_BODY_BYTES as u64;
     let (body, progress) = RequestBody::new(body, most, idle, Some(record.request_bytes()), None, Instant::now());
     match tokio::time::timeout(BODY_WITHIN, body.collect()).await {

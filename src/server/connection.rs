@@ -10,11 +10,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http::StatusCode;
 use http::uri::Scheme;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::server::conn::auto;
 use tokio_rustls::TlsAcceptor;
@@ -39,6 +41,7 @@ use crate::server::pulse::Pulse;
 use crate::server::streams;
 use crate::server::streams::Streams;
 use crate::server::unread;
+use crate::upstream::client_body::ClientBody;
 use crate::upstream::stream::Stream;
 
 /// A connection that was accepted.
@@ -93,14 +96,14 @@ pub async fn serve(gateway: Rc<Gateway>, accepted: Accepted, drain: Cancellation
     let peer = Peer::new(record::Peer { address, scheme }, listener, limits);
     let served = Rc::new(Served { gateway, peer, pulse: Arc::new(Pulse::new()) });
     let shared = Rc::clone(&served);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::begin(&shared);
         async move {
             let Served { gateway, peer, pulse } = &*under_way.0;
             if pulse.is_old() {
                 peer.end_soon();
             }
-            let answer = gateway.answer(peer, request).await;
+            let answer = gateway.answer(peer, request.map(ClientBody::from)).await;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pulse.upgraded();
             }

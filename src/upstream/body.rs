@@ -12,11 +12,12 @@ use http::HeaderMap;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::model::refusal::Denied;
 use crate::observe::record::ByteCount;
+use crate::upstream::client_body::ClientBody;
+use crate::upstream::client_body::Unreadable;
 use crate::upstream::timer::IdleTimer;
 
 /// What became of a request's body, shared between whoever sends it and whoever has to answer for it.
@@ -58,13 +59,13 @@ pub enum BodyError {
     Stopped(Denied),
     /// The client's connection broke, or its framing did.
     #[error("the request body could not be read")]
-    Unreadable(#[source] hyper::Error),
+    Unreadable(#[source] Unreadable),
 }
 
 /// The client's body.
 #[derive(Debug)]
 pub struct RequestBody {
-    inner: Incoming,
+    inner: ClientBody,
     progress: Rc<Progress>,
     passed: Option<ByteCount>,
     left: u64,
@@ -93,7 +94,7 @@ impl RequestBody {
     /// counts into `passed`.
     #[must_use]
     pub fn new(
-        inner: Incoming,
+        inner: ClientBody,
         limit: u64,
         idle: Duration,
         passed: Option<ByteCount>,
