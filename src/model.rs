@@ -1,6 +1,8 @@
 //! The words of the domain, and the one table of refusals. Imports nothing of ours.
 
+mod advice;
 pub mod digest;
+pub mod explanation;
 pub mod feature;
 pub mod hex;
 pub mod host;
