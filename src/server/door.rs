@@ -21,6 +21,7 @@ use crate::observe::metrics::Shed;
 use crate::server::crowd::Crowd;
 use crate::server::crowd::Place;
 use crate::server::socket::Socketed;
+use crate::server::socket::turn_away_newcomers;
 use crate::upstream::stream::Stream;
 
 /// Pause after an accept that failed: at the limit of file descriptors the next one fails as well.
@@ -28,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long no accept has to fail before the socket counts as mended.
 const CALM: Duration = Duration::from_secs(1);
+
+/// How long a handshake that had begun when newcomers were turned away is waited for: a round trip to the client.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Connections that are closed before the next pause, at the limit of file descriptors.
 const SHED_AT_ONCE: usize = 64;
@@ -47,6 +51,8 @@ pub(super) struct Door {
     burst: Option<Burst>,
     /// When an accept last failed, until the socket counts as mended.
     failed: Option<Instant>,
+    /// When the socket is closed, once it is to be.
+    closes: Option<Instant>,
 }
 
 /// Connections that were shed one soon after the other.
@@ -83,6 +89,14 @@ impl Listening {
             Self::Unix(socket) => socket.poll_accept(cx).map_ok(|(unix, _)| (Stream::Unix(unix), None)),
         }
     }
+
+    /// A system that cannot leaves a moment, at the close, in which a connection is completed and reset.
+    fn turn_away_newcomers(&self) {
+        match self {
+            Self::Tcp(socket) => drop(turn_away_newcomers(socket)),
+            Self::Unix(_) => {}
+        }
+    }
 }
 
 impl Door {
@@ -97,7 +111,7 @@ impl Door {
             Socketed::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
             Socketed::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
         };
-        Ok(Self { name, socket, crowd, metrics, spare: spare(), burst: None, failed: None })
+        Ok(Self { name, socket, crowd, metrics, spare: spare(), burst: None, failed: None, closes: None })
     }
 
     /// Waits for the next connection that has a place.
@@ -118,14 +132,24 @@ impl Door {
         }
     }
 
-    /// Takes a connection that the kernel has completed already: closing the socket would reset it.
-    pub(super) async fn left_over(&mut self, limits: &Limits) -> Option<Entered> {
-        while let Some(Ok((stream, address))) = self.ready().await {
+    /// Turns newcomers away and takes who has connected or is about to: closing the socket would reset them. `None` once
+    /// it can be closed.
+    pub(super) async fn last(&mut self, limits: &Limits) -> Option<Entered> {
+        let closes = *self.closes.get_or_insert_with(|| {
+            self.socket.turn_away_newcomers();
+            Instant::now() + LINGER
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = poll_fn(|cx| self.socket.poll_accept(cx)) => accepted,
+                () = tokio::time::sleep_until(closes) => return None,
+            };
+            let (stream, address) = accepted.ok()?;
             if let Some(entered) = self.admit(stream, address, limits) {
                 return Some(entered);
             }
         }
-        None
     }
 
     async fn ready(&self) -> Option<io::Result<(Stream, Option<SocketAddr>)>> {

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use socket2::Domain;
 use socket2::Protocol;
+use socket2::SockFilter;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::Type;
 
@@ -20,6 +23,16 @@ const BACKLOG: i32 = 4096;
 /// What may wait in the kernel for one client before a write waits. Of the usual 4 MiB the socket tells only by the megabyte
 /// that there is room again, and a slow client looks like one that takes nothing.
 const UNSENT_BYTES: u32 = 256 * 1024;
+
+/// Drops segments with SYN and no ACK (RFC 9293 §3.1: the flags are the header's byte 13) and passes all others.
+/// Classic BPF: load the flags, mask the two, compare, and say how many bytes of the segment to keep.
+const BEGINS_NOTHING: [SockFilter; 5] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x54, 0, 0, 0x12),
+    SockFilter::new(0x15, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// A listening socket that no runtime has taken yet.
 #[derive(Debug)]
@@ -117,6 +130,15 @@ fn bind_tcp(wanted: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Soc
     Ok((address, sockets.collect::<io::Result<_>>()?))
 }
 
+/// Begins no further handshake on a listening socket, and completes those that have begun. A client that asks to connect is
+/// not answered; it asks again after a second (RFC 6298 §2.1), and by then the socket is closed and refuses.
+///
+/// # Errors
+/// Where the system has no socket filters.
+pub(super) fn turn_away_newcomers(listening: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listening).attach_filter(&BEGINS_NOTHING)
+}
+
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -155,8 +177,13 @@ fn failed(name: &Name, address: String, source: io::Error) -> BindError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use super::BindError;
     use super::bind;
+    use super::turn_away_newcomers;
     use crate::config::Address;
     use crate::model::name::Name;
 
@@ -168,6 +195,21 @@ mod tests {
         let again = bind(&name, &first.address, 2).unwrap_err();
         assert!(matches!(again, BindError::InUse { .. }), "{again}");
         assert!(again.to_string().contains("traffic-0"), "{again}");
+    }
+
+    #[test]
+    fn who_has_connected_is_accepted_and_speaks_after_newcomers_are_turned_away() {
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listening.local_addr().unwrap();
+        let mut before = TcpStream::connect(address).unwrap();
+        turn_away_newcomers(&listening).unwrap();
+        TcpStream::connect_timeout(&address, Duration::from_millis(300)).unwrap_err();
+        let (mut accepted, _) = listening.accept().unwrap();
+        before.write_all(b"heard").unwrap();
+        drop(before);
+        assert_eq!(std::io::read_to_string(&mut accepted).unwrap(), "heard");
+        listening.set_nonblocking(true).unwrap();
+        assert!(listening.accept().is_err(), "nobody else has come");
     }
 
     #[test]

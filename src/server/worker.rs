@@ -128,8 +128,6 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
     };
     listening.values().for_each(CancellationToken::cancel);
     connections.close();
-    // The sockets' queues are emptied first, so that nothing the kernel accepted is cut off.
-    tokio::task::yield_now().await;
     drain.cancel();
     if tokio::time::timeout(drain_within, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections were still open at the end of the drain");
@@ -168,7 +166,7 @@ impl Accepting {
             self.serve(entered);
         }
         let limits = self.gateway.limits(&self.listener);
-        while let Some(entered) = door.left_over(&limits).await {
+        while let Some(entered) = door.last(&limits).await {
             self.serve(entered);
         }
     }
