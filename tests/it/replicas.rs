@@ -4,6 +4,7 @@ mod agreement;
 mod load;
 mod moving;
 mod outage;
+mod partition;
 mod rotation;
 
 use std::fs;
@@ -38,13 +39,17 @@ fn with_master_key() -> TempDir {
 }
 
 fn configuration(etcd: SocketAddr, upstream: &Upstream) -> String {
+    configuration_with(&format!("{{endpoints: ['http://{etcd}']}}"), upstream)
+}
+
+fn configuration_with(etcd: &str, upstream: &Upstream) -> String {
     let service =
         |number| format!("  s{number}: {{match: [{{prefix: /s{number}}}], upstream: a, auth: {{key: {{}}}}}}\n");
     let services: String = (0..SERVICES).map(service).collect();
     format!(
         "
 access_log: off
-store: {{directory: $DIR/own, master_key: 'file:$DIR/master', etcd: {{endpoints: ['http://{etcd}']}}}}
+store: {{directory: $DIR/own, master_key: 'file:$DIR/master', etcd: {etcd}}}
 upstreams: {{a: {{endpoints: ['{}']}}}}
 services:
 {services}",

@@ -5,6 +5,8 @@ pub(crate) mod corpus;
 #[cfg(feature = "etcd")]
 pub(crate) mod etcd;
 pub(crate) mod gateway;
+#[cfg(feature = "etcd")]
+pub(crate) mod island;
 pub(crate) mod kubelet;
 pub(crate) mod load;
 pub(crate) mod model;

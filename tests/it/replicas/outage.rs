@@ -19,6 +19,8 @@ use crate::support::eventually;
 use crate::support::gateway;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::free_address;
+use crate::support::summary;
+use crate::support::summary::Counts;
 use crate::support::upstream::Upstream;
 
 /// How etcd is lost.
@@ -103,11 +105,13 @@ fn survive(loss: Loss) {
         }
         eventually("etcd is heard of again", || (age(gateway) < 2.5).then_some(()));
     }
-    let requests = load.finish();
+    let seen = load.finish();
+    summary::report("replicas/outage", Counts { refused, ..seen.counts(1) });
     writeln!(
         std::io::stderr(),
         "note: etcd {loss:?} for {oldest:.0} s: {refused} changes refused, changes flow {flowed:.1?} after its return; \
-         meanwhile {requests} requests, none failed"
+         meanwhile {} requests, none failed",
+        seen.sent
     )
     .unwrap_or_default();
 }

@@ -15,6 +15,7 @@ use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::etcd::Etcd;
 use crate::support::gateway::Gateway;
+use crate::support::summary;
 use crate::support::upstream::Upstream;
 
 const ROUNDS: usize = 1000;
@@ -64,7 +65,8 @@ fn a_regeneration_through_one_gateway_is_in_force_on_all_within_a_second_and_no_
         }));
         load.switch(service, &new);
     }
-    let requests = load.finish();
+    let seen = load.finish();
+    summary::report("replicas/rotation", seen.counts(ROUNDS as u64));
 
     took.sort();
     let at = |share: usize| took[(took.len() - 1) * share / 1000];
@@ -72,7 +74,8 @@ fn a_regeneration_through_one_gateway_is_in_force_on_all_within_a_second_and_no_
     writeln!(
         std::io::stderr(),
         "note: {ROUNDS} regenerations through one of three gateways, in force on the other two after: \
-         median {median:.1?}, p99 {p99:.1?}, longest {longest:.1?}; meanwhile {requests} requests, none failed"
+         median {median:.1?}, p99 {p99:.1?}, longest {longest:.1?}; meanwhile {} requests, none failed",
+        seen.sent
     )
     .unwrap_or_default();
     assert!(p99 < Duration::from_secs(1), "{p99:?}");

@@ -3,6 +3,7 @@
 use std::io;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::net::IpAddr;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpListener;
@@ -24,14 +25,14 @@ use super::eventually;
 use super::gateway::free_address;
 
 /// Ends etcd when its input ends, and that ends with this process, however it ends.
-const SCRIPT: &str = r#"etcd "$@" >/dev/null 2>&1 & echo $!; read -r _; kill -9 $!; wait"#;
+const SCRIPT: &str = r#""$@" >/dev/null 2>&1 & echo $!; read -r _; kill -9 $!; wait"#;
 
 /// A running etcd. Killed when dropped, with its data.
 #[derive(Debug)]
 pub(crate) struct Etcd {
-    data: TempDir,
+    _data: TempDir,
     client: SocketAddr,
-    peer: SocketAddr,
+    command: Vec<String>,
     running: Option<Running>,
 }
 
@@ -45,10 +46,29 @@ struct Running {
 impl Etcd {
     /// Starts one, empty, and waits until it answers.
     pub(crate) fn start() -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut etcd = Self { data, client: free_address(), peer: free_address(), running: None };
+        let client = free_address();
+        let url = format!("http://{client}");
+        let mut etcd = Self::new(client, &["etcd", "--listen-client-urls", &url, "--advertise-client-urls", &url]);
         etcd.resume();
         etcd
+    }
+
+    /// One that a command starts, once it has been told its data and its peers: of these it has none.
+    pub(crate) fn new(client: SocketAddr, command: &[&str]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = data.path().to_str().expect("temporary directories have names in UTF-8");
+        let peer = format!("http://{}", free_address());
+        let cluster = format!("default={peer}");
+        let common = [
+            ["--data-dir", path],
+            ["--listen-peer-urls", &peer],
+            ["--initial-advertise-peer-urls", &peer],
+            ["--initial-cluster", &cluster],
+            ["--heartbeat-interval", "50"],
+            ["--election-timeout", "500"],
+        ];
+        let command = command.iter().chain(common.as_flattened()).map(|word| (*word).to_owned()).collect();
+        Self { _data: data, client, command, running: None }
     }
 
     /// Where it listens.
@@ -56,16 +76,22 @@ impl Etcd {
         self.client
     }
 
+    /// Says that it is found at another address than it was thought to be.
+    pub(crate) fn move_to(&mut self, address: IpAddr) {
+        self.client.set_ip(address);
+    }
+
     /// Starts it on the data and the port that it had, and waits until it answers.
     pub(crate) fn resume(&mut self) {
-        let [client, peer] = [self.client, self.peer].map(|address| format!("http://{address}"));
+        self.spawn();
+        self.wait();
+    }
+
+    /// Starts it, and tells its process id.
+    pub(crate) fn spawn(&mut self) -> u32 {
         let mut shell = Command::new("sh")
-            .args(["-c", SCRIPT, "sh", "--data-dir"])
-            .arg(self.data.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .args(["-c", SCRIPT, "sh"])
+            .args(&self.command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -75,6 +101,11 @@ impl Etcd {
         told.read_line(&mut line).expect("the shell tells the process id");
         let id = line.trim().parse().expect("a process id");
         self.running = Some(Running { shell, id });
+        id
+    }
+
+    /// Waits until it answers.
+    pub(crate) fn wait(&self) {
         eventually("etcd answers; it is the Debian package etcd-server", || {
             Client::try_connect(self.client)?;
             let health = client::get(self.client, "/health", &[]);
