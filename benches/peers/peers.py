@@ -1,8 +1,8 @@
 """The proxies of the comparison: each writes its configuration into a directory and says how to start it.
 
-Each runs one worker, takes 1,000 keys in `Authorization: Bearer`, or RS256 tokens of one issuer, and forwards to one
-HTTP/1.1 upstream over connections that it keeps. None of them logs what succeeds but scoregate, which has its access
-log on unless the peer's name says otherwise.
+Each runs one worker, takes 1,000 keys in `Authorization: Bearer`, or tokens of one issuer, and forwards over connections
+that it keeps. None of them logs what succeeds but scoregate, which has its access log on unless the peer's name says
+otherwise; it also has the limits and the feature rules that the others have no word for.
 """
 
 import json
@@ -12,6 +12,9 @@ import shutil
 from dataclasses import dataclass
 from typing import Callable
 
+PROGRAM = os.environ.get("SCOREGATE", "target/release/scoregate")
+GATED, FEATURE = "/gated", "Face.Identification"
+
 
 @dataclass
 class Setting:
@@ -19,10 +22,15 @@ class Setting:
 
     directory: pathlib.Path
     keys: list[str]
-    tokens: bool
     listen: int
     upstream: int
-    tls: bool
+    algorithm: str | None = None
+    tls: bool = False
+    http2: bool = False
+    grpc: bool = False
+    workers: int = 1
+    store: pathlib.Path | None = None
+    services: int = 1
 
     def write(self, name: str, text: str, mode: int = 0o644) -> pathlib.Path:
         path = self.directory / name
@@ -42,50 +50,67 @@ class Peer:
     verifies: bool = True
     speaks_http2: bool = True
     ends_tls: bool = True
+    gates: bool = False
 
     def path(self) -> str | None:
         return shutil.which(self.binary)
 
 
+def resource(account: int) -> str:
+    return f"/subscriptions/s/resourceGroups/bench/providers/p/accounts/k{account}"
+
+
+def account(given: Setting, secrets: pathlib.Path, number: int) -> str:
+    """An account with two of the keys. The first one may lend the feature of the gated path, the others need it lent."""
+    for which in (2 * number, 2 * number + 1):
+        path = secrets / str(which)
+        path.write_text(given.keys[which])
+        path.chmod(0o600)
+    slots = f"primary: {{key: 'file:{secrets}/{2 * number}'}}, secondary: {{key: 'file:{secrets}/{2 * number + 1}'}}"
+    lends = f", approvals: [{FEATURE}], may_issue: [{FEATURE}]" if number == 0 else ""
+    return f"  k{number}: {{resource: {resource(number)}, keys: {{{slots}}}{lends}}}"
+
+
 def scoregate(access_log: str) -> Callable[[Setting], list[str]]:
     def command(given: Setting) -> list[str]:
-        accounts = []
         secrets = given.directory / "keys"
         secrets.mkdir(exist_ok=True)
-        for number, key in enumerate(given.keys):
-            path = secrets / str(number)
-            path.write_text(key)
-            path.chmod(0o600)
-        for first in range(0, len(given.keys), 2):
-            accounts.append(
-                f"  a{first}: {{resource: /accounts/a{first}, keys: {{primary: {{key: 'file:{secrets}/{first}'}}, "
-                f"secondary: {{key: 'file:{secrets}/{first + 1}'}}}}}}"
-            )
-        issuers = (
-            f"issuers:\n  bench: {{issuer: bench, keys: {{file: {given.directory}/jwks.json}}, algorithms: [RS256]}}\n"
-            if given.tokens
-            else ""
-        )
-        auth = "token: {issuers: [bench], audiences: [svc]}" if given.tokens else "key: {keys: none, accounts: every}"
+        accounts = "\n".join(account(given, secrets, number) for number in range(len(given.keys) // 2))
+        issuers = f"""issuers:
+  bench: {{issuer: bench, keys: {{file: {given.directory}/jwks.json}}, algorithms: [{given.algorithm}]}}
+"""
+        by_key = "key: {keys: none, accounts: every}"
+        by_token = "token: {issuers: [bench], audiences: [svc]}"
         tls = f", tls: {{certificate: {given.directory}/tls.pem, private_key: {given.directory}/tls.key}}" if given.tls else ""
+        others = "".join(
+            f"  s{number}: {{match: [{{prefix: /api/v1/service/model-{number}}}], upstream: model, auth: {{{by_key}}}}}\n"
+            for number in range(1, given.services)
+        )
         path = given.write(
             "gateway.yaml",
-            f"""workers: 1
+            f"""workers: {given.workers}
 listeners:
   # All load comes from one address, which must not be taken for somebody who is guessing keys.
-  traffic: [{{address: '127.0.0.1:{given.listen}', limits: {{shared_addresses: [127.0.0.1/32]}}{tls}}}]
+  traffic: [{{address: '127.0.0.1:{given.listen}', limits: {{connections: 20000, shared_addresses: [127.0.0.1/32]}}{tls}}}]
+  management: {{address: '127.0.0.1:{given.listen + 2}'}}
   health: {{address: '127.0.0.1:{given.listen + 1}'}}
-store: {{directory: {given.directory}/store}}
+store: {{directory: {given.store or given.directory / "store"}}}
 access_log: {access_log}
-{issuers}upstreams:
-  model: {{endpoints: ['http://127.0.0.1:{given.upstream}']}}
+shutdown: {{delay: 0s, deadline: 1s}}
+{issuers if given.algorithm else ""}upstreams:
+  model: {{endpoints: ['{"h2c" if given.grpc else "http"}://127.0.0.1:{given.upstream}']}}
 accounts:
-{chr(10).join(accounts)}
+{accounts}
 services:
-  svc: {{match: [{{prefix: /}}], upstream: model, auth: {{{auth}}}}}
-""",
+  svc:
+    match: [{{prefix: /}}]
+    upstream: model
+    auth: {{{by_token if given.algorithm else by_key}}}
+    features: {{rules: [{{path: {GATED}, any_of: [{FEATURE}]}}]}}
+    issues_limited_access_tokens: {"false" if given.algorithm else "true"}
+{others}""",
         )
-        return [os.environ.get("SCOREGATE", "target/release/scoregate"), "run", "--config", str(path)]
+        return [PROGRAM, "run", "--config", str(path)]
 
     return command
 
@@ -97,21 +122,22 @@ def floor(given: Setting) -> list[str]:
 def haproxy(given: Setting) -> list[str]:
     known = given.write("keys.lst", "".join(f"Bearer {key}\n" for key in given.keys))
     rules = f"http-request deny deny_status 401 unless {{ req.hdr(authorization) -m str -f {known} }}"
-    if given.tokens:
+    if given.algorithm:
         rules = f"""http-request set-var(txn.token) http_auth_bearer
-  http-request deny deny_status 401 unless {{ var(txn.token),jwt_header_query('$.alg') -m str RS256 }}
+  http-request deny deny_status 401 unless {{ var(txn.token),jwt_header_query('$.alg') -m str {given.algorithm} }}
   http-request deny deny_status 401 unless {{ var(txn.token),jwt_payload_query('$.iss') -m str bench }}
   http-request deny deny_status 401 unless {{ var(txn.token),jwt_payload_query('$.aud') -m str svc }}
   http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int')
   http-request set-var(txn.now) date()
   http-request deny deny_status 401 if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
-  http-request deny deny_status 401 unless {{ var(txn.token),jwt_verify('RS256','{given.directory}/signer.pub') 1 }}"""
+  http-request deny deny_status 401 unless {{ var(txn.token),jwt_verify('{given.algorithm}','{given.directory}/signer.pub') 1 }}"""
     tls = f" ssl crt {given.directory}/both.pem alpn h2,http/1.1" if given.tls else ""
     path = given.write(
         "haproxy.cfg",
         f"""global
-  nbthread 1
-  maxconn 4000
+  nbthread {given.workers}
+  maxconn 12000
+  no strict-limits
 defaults
   mode http
   timeout connect 5s
@@ -124,7 +150,7 @@ frontend traffic
   default_backend model
 backend model
   http-request del-header authorization
-  server model 127.0.0.1:{given.upstream}
+  server model 127.0.0.1:{given.upstream}{" proto h2" if given.grpc else ""}
 """,
     )
     return ["haproxy", "-db", "-f", str(path)]
@@ -133,13 +159,19 @@ backend model
 def nginx(given: Setting) -> list[str]:
     known = "".join(f'    "Bearer {key}" 1;\n' for key in given.keys)
     tls = (
-        f" ssl; ssl_certificate {given.directory}/tls.pem; ssl_certificate_key {given.directory}/tls.key"
-        if given.tls
-        else ""
+        f"ssl_certificate {given.directory}/tls.pem; ssl_certificate_key {given.directory}/tls.key;" if given.tls else ""
     )
+    http2 = " http2" if given.http2 else ""
+    forward = f"""proxy_http_version 1.1;
+      proxy_set_header connection "";
+      proxy_set_header authorization "";
+      proxy_pass http://model;"""
+    if given.grpc:
+        forward = """grpc_set_header authorization "";
+      grpc_pass grpc://model;"""
     path = given.write(
         "nginx.conf",
-        f"""worker_processes 1;
+        f"""worker_processes {given.workers};
 daemon off;
 pid {given.directory}/nginx.pid;
 error_log {given.directory}/error.log;
@@ -158,15 +190,13 @@ http {{
 {known}  }}
   upstream model {{ server 127.0.0.1:{given.upstream}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{given.listen}{tls};
+    listen 127.0.0.1:{given.listen}{" ssl" if given.tls else ""}{http2} backlog=1024;
+    {tls}
     keepalive_requests 100000000;
     client_max_body_size 0;
     location / {{
       if ($known = 0) {{ return 401; }}
-      proxy_http_version 1.1;
-      proxy_set_header connection "";
-      proxy_set_header authorization "";
-      proxy_pass http://model;
+      {forward}
     }}
   }}
 }}
@@ -180,7 +210,7 @@ def envoy(given: Setting) -> list[str]:
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
     }
-    if given.tokens:
+    if given.algorithm:
         check = {
             "name": "envoy.filters.http.jwt_authn",
             "typed_config": {
@@ -202,7 +232,7 @@ def envoy(given: Setting) -> list[str]:
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
                 "credentials": [
-                    {"key": f"{key}", "client": f"c{number}"} for number, key in enumerate(given.keys)
+                    {"key": key, "client": f"c{number}"} for number, key in enumerate(given.keys)
                 ],
                 "key_sources": [{"header": "Authorization"}],
             },
@@ -238,6 +268,14 @@ def envoy(given: Setting) -> list[str]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
     endpoint = {"endpoint": {"address": address(given.upstream)}}
+    over_http2 = {
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    }
     document = {
         "static_resources": {
             "listeners": [{"name": "traffic", "address": address(given.listen), "filter_chains": [chain]}],
@@ -247,19 +285,20 @@ def envoy(given: Setting) -> list[str]:
                     "type": "STATIC",
                     "circuit_breakers": {"thresholds": [{"max_connections": 20000, "max_pending_requests": 20000, "max_requests": 20000}]},
                     "load_assignment": {"cluster_name": "model", "endpoints": [{"lb_endpoints": [endpoint]}]},
+                    **(over_http2 if given.grpc else {}),
                 }
             ],
         }
     }
     path = given.write("envoy.json", json.dumps(document))
-    return ["envoy", "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    return ["envoy", "-c", str(path), "--concurrency", str(given.workers), "--disable-hot-restart", "-l", "error"]
 
 
 PEERS = [
     Peer("floor", floor, "true", authenticates=False, verifies=False, speaks_http2=False, ends_tls=False),
     Peer("haproxy", haproxy, "haproxy"),
-    Peer("nginx", nginx, "nginx", verifies=False, speaks_http2=False),
+    Peer("nginx", nginx, "nginx", verifies=False),
     Peer("envoy", envoy, "envoy"),
-    Peer("scoregate", scoregate("{sample: 1.0}"), os.environ.get("SCOREGATE", "target/release/scoregate")),
-    Peer("scoregate, log off", scoregate("off"), os.environ.get("SCOREGATE", "target/release/scoregate")),
+    Peer("scoregate", scoregate("{sample: 1.0}"), PROGRAM, gates=True),
+    Peer("scoregate, log off", scoregate("off"), PROGRAM, gates=True),
 ]
