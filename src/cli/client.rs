@@ -33,7 +33,7 @@ use crate::reload::secret::read_file;
 use crate::snapshot::target::BadTarget;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::connect::connect;
-use crate::upstream::pool::LocalExecutor;
+use crate::upstream::http2::LocalExecutor;
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -26,7 +26,7 @@ use crate::snapshot::target::Endpoint;
 use crate::tokens::jwks::BadJwks;
 use crate::tokens::jwks::KeySet;
 use crate::upstream::connect::connect;
-use crate::upstream::pool::LocalExecutor;
+use crate::upstream::http2::LocalExecutor;
 
 /// Longest wait for one document, connection included.
 const WITHIN: Duration = Duration::from_secs(5);

@@ -23,9 +23,9 @@ use crate::upstream::body::Progress;
 use crate::upstream::body::RequestBody;
 use crate::upstream::exchange::Lost;
 use crate::upstream::exchange::RequestHead;
+use crate::upstream::exchange::SendError;
 use crate::upstream::pool::Lease;
 use crate::upstream::pool::Pool;
-use crate::upstream::pool::SendError;
 use crate::upstream::timer::Alarm;
 
 /// Connections that a request may find closed before it gives up: each time none of it was written.

@@ -6,6 +6,7 @@ use http::Uri;
 
 use crate::http1::Malformed;
 use crate::snapshot::target::Endpoint;
+use crate::upstream::body::RequestBody;
 
 /// The head of a request. Written once its endpoint is known, and again where that turns out to be gone.
 pub trait RequestHead {
@@ -46,4 +47,13 @@ impl Lost {
             Self::Closed | Self::Io(_) => false,
         }
     }
+}
+
+/// The request did not reach the upstream, or was lost on the way.
+#[derive(Debug)]
+pub enum SendError {
+    /// Nothing of it was written: it may be sent again.
+    Unsent(RequestBody),
+    /// The upstream may have seen it.
+    Lost(Lost),
 }

@@ -1,52 +1,37 @@
 //! The connections of one worker to one endpoint.
 
 use std::cell::Cell;
-use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use http::HeaderValue;
-use http::Request;
-use http::Uri;
-use http::header::HOST;
 use http::response::Parts;
-use http::uri::Authority;
-use http::uri::Scheme;
 use http_body::Body as _;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::Protocol;
 use crate::http1::body::Length;
 use crate::model::refusal::Failed;
 use crate::observe::metrics::PoolState;
-use crate::observe::metrics::UpstreamMetrics;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::connect;
+use crate::upstream::counted::Counted;
 use crate::upstream::exchange::Lost;
 use crate::upstream::exchange::RequestHead;
+use crate::upstream::exchange::SendError;
 use crate::upstream::http1;
+use crate::upstream::http2;
 use crate::upstream::stream::Stream;
 use crate::upstream::timer::Alarm;
-
-/// Requests that one HTTP/2 connection carries at once before another is opened. A peer that allows fewer makes
-/// the rest wait inside hyper.
-const STREAMS_PER_CONNECTION: usize = 100;
 
 /// How long a connection may idle. Shorter than the keep-alive time of common servers would cost connects,
 /// longer would hold sockets that the server has given up; a connection that the server closes is noticed at once.
@@ -55,35 +40,11 @@ pub const IDLE_FOR: Duration = Duration::from_secs(30);
 /// How long an endpoint that refused a connection is avoided while another one is there.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
 
-/// Spawns on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        drop(tokio::task::spawn_local(future));
-    }
-}
-
-/// Spawns what one HTTP/2 connection needs, and remembers the first: hyper reads and writes there, in a task of its own
-/// that sees its farewells delivered, for as long as that takes.
-#[derive(Debug, Clone, Default)]
-struct Spawner {
-    connection: Rc<OnceCell<AbortHandle>>,
-}
-
-impl<F: Future + 'static> Executor<F> for Spawner {
-    fn execute(&self, future: F) {
-        let task = tokio::task::spawn_local(future);
-        self.connection.get_or_init(|| task.abort_handle());
-    }
-}
-
 /// The connections to one endpoint.
 #[derive(Debug, Default)]
 pub struct Pool {
     http1: RefCell<Vec<Idle>>,
-    http2: RefCell<Vec<Rc<Shared>>>,
+    http2: RefCell<Vec<Rc<http2::Connection>>>,
     in_flight: Cell<usize>,
     avoid_until: Cell<Option<Instant>>,
 }
@@ -102,16 +63,6 @@ struct Exclusive {
     counted: Counted,
 }
 
-#[derive(Debug)]
-struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    tasks: Spawner,
-    is_given_up: Cell<bool>,
-    counted: Counted,
-    streams: Cell<usize>,
-    last_used: Cell<Instant>,
-}
-
 /// A place on a connection for one request and its answer. Dropped before [`Lease::finish`], it takes the HTTP/1 connection
 /// with it, or resets the HTTP/2 stream: nothing that an unfinished exchange left behind is used again.
 #[derive(Debug)]
@@ -124,50 +75,8 @@ pub struct Lease {
 enum Connection {
     Http1(Box<Exclusive>),
     /// And the body of the answer, once its head has come.
-    Http2(Rc<Shared>, Option<Incoming>),
+    Http2(Rc<http2::Connection>, Option<Incoming>),
     Returned,
-}
-
-/// Counts a connection for as long as it is kept.
-#[derive(Debug)]
-struct Counted {
-    metrics: Option<Arc<UpstreamMetrics>>,
-    state: Cell<PoolState>,
-}
-
-impl Counted {
-    fn opened(metrics: Option<&Arc<UpstreamMetrics>>) -> Self {
-        if let Some(metrics) = metrics {
-            metrics.connection_opened();
-        }
-        Self { metrics: metrics.map(Arc::clone), state: Cell::new(PoolState::Active) }
-    }
-
-    fn turn(&self, to: PoolState) {
-        let from = self.state.replace(to);
-        if let Some(metrics) = &self.metrics
-            && from != to
-        {
-            metrics.connection_turned(from, to);
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Some(metrics) = &self.metrics {
-            metrics.connection_closed(self.state.get());
-        }
-    }
-}
-
-/// The request did not reach the upstream, or was lost on the way.
-#[derive(Debug)]
-pub enum SendError {
-    /// Nothing of it was written: it may be sent again.
-    Unsent(RequestBody),
-    /// The upstream may have seen it.
-    Lost(Lost),
 }
 
 impl Pool {
@@ -206,9 +115,7 @@ impl Pool {
     pub fn sweep(&self, now: Instant) -> bool {
         let stale = |since: Instant| now.duration_since(since) >= IDLE_FOR;
         self.http1.borrow_mut().retain_mut(|idle| !stale(idle.since) && idle.connection.wire.is_alive());
-        self.http2.borrow_mut().retain(|shared| {
-            !shared.sender.is_closed() && (shared.streams.get() > 0 || !stale(shared.last_used.get()))
-        });
+        self.http2.borrow_mut().retain(|shared| !shared.is_closed() && !shared.idle_since().is_some_and(stale));
         self.in_flight.get() > 0 || !self.http1.borrow().is_empty() || !self.http2.borrow().is_empty()
     }
 
@@ -220,10 +127,10 @@ impl Pool {
             .find_map(|mut connection| connection.wire.is_alive().then_some(connection))
     }
 
-    fn share(&self) -> Option<Rc<Shared>> {
+    fn share(&self) -> Option<Rc<http2::Connection>> {
         let mut shared = self.http2.borrow_mut();
-        shared.retain(|connection| !connection.sender.is_closed());
-        shared.iter().find(|connection| connection.streams.get() < STREAMS_PER_CONNECTION).map(Rc::clone)
+        shared.retain(|connection| !connection.is_closed());
+        shared.iter().find(|connection| connection.has_room()).map(Rc::clone)
     }
 
     async fn open(&self, endpoint: &Endpoint, within: Duration) -> Result<Connection, Failed> {
@@ -235,22 +142,7 @@ impl Pool {
                 counted: Counted::opened(endpoint.metrics.as_ref()),
             }))),
             Protocol::Http2 => {
-                let tasks = Spawner::default();
-                let mut builder = http2::Builder::new(tasks.clone());
-                builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
-                let (sender, connection) = tokio::time::timeout(within, builder.handshake(TokioIo::new(io)))
-                    .await
-                    .map_err(|_elapsed| Failed::UpstreamConnectTimeout)?
-                    .map_err(|_broken| Failed::UpstreamProtocol)?;
-                LocalExecutor.execute(async move { connection.await.unwrap_or_else(|error| ended(&error)) });
-                let shared = Rc::new(Shared {
-                    sender,
-                    tasks,
-                    is_given_up: Cell::new(false),
-                    counted: Counted::opened(endpoint.metrics.as_ref()),
-                    streams: Cell::new(0),
-                    last_used: Cell::new(Instant::now()),
-                });
+                let shared = Rc::new(http2::Connection::begin(io, endpoint, within).await?);
                 self.http2.borrow_mut().push(Rc::clone(&shared));
                 Ok(Connection::Http2(shared, None))
             }
@@ -258,17 +150,11 @@ impl Pool {
     }
 }
 
-/// How a connection ended is told to the request that was on it; without one it is of no interest.
-fn ended(error: &hyper::Error) {
-    tracing::trace!(%error, "an upstream connection ended");
-}
-
 impl Lease {
     fn new(pool: Rc<Pool>, connection: Connection) -> Self {
         pool.in_flight.set(pool.in_flight.get() + 1);
         if let Connection::Http2(shared, _) = &connection {
-            shared.streams.set(shared.streams.get() + 1);
-            shared.counted.turn(PoolState::Active);
+            shared.enter();
         }
         Self { pool, connection }
     }
@@ -307,14 +193,7 @@ impl Lease {
                 Ok(parts)
             }
             Connection::Http2(shared, incoming) => {
-                let request = http2_request(request, endpoint, body);
-                let response =
-                    shared.sender.clone().try_send_request(request).await.map_err(|mut error| {
-                        match error.take_message() {
-                            Some(request) => SendError::Unsent(request.into_body()),
-                            None => SendError::Lost(error.into_error().into()),
-                        }
-                    })?;
+                let response = shared.send(request, endpoint, body).await?;
                 let (parts, body) = response.into_parts();
                 // Two lengths that agree are none to HTTP/2, and two lines to a client of HTTP/1.
                 Length::said(&parts.headers, parts.version).map_err(|malformed| SendError::Lost(malformed.into()))?;
@@ -366,7 +245,7 @@ impl Lease {
     /// to the next request; on HTTP/2 those that it carries already have their own time.
     pub fn give_up(self) {
         if let Connection::Http2(shared, _) = &self.connection {
-            shared.is_given_up.set(true);
+            shared.give_up();
             self.pool.http2.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, shared));
         }
     }
@@ -378,7 +257,7 @@ impl Lease {
                 connection.counted.turn(PoolState::Idle);
                 self.pool.http1.borrow_mut().push(Idle { connection, since: Instant::now() });
             }
-            Connection::Http2(shared, _) => shared.release(),
+            Connection::Http2(shared, _) => shared.leave(),
             Connection::Http1(..) | Connection::Returned => {}
         }
     }
@@ -393,7 +272,7 @@ impl Lease {
                 Some((io, early, Switched { _lease: self, _counted: counted }))
             }
             Connection::Http2(shared, _) => {
-                shared.release();
+                shared.leave();
                 None
             }
             Connection::Returned => None,
@@ -408,53 +287,11 @@ pub struct Switched {
     _counted: Counted,
 }
 
-/// The same request for HTTP/2, where `Host` is part of the target: `:authority` and `:scheme` (RFC 9113 §8.3.1).
-fn http2_request(head: &impl RequestHead, endpoint: &Endpoint, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    request.method_mut().clone_from(head.method());
-    let fields = request.headers_mut();
-    head.fields(endpoint, &mut |name, value| {
-        // Whoever tells fields has them from headers.
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            fields.append(name.clone(), value);
-        }
-    });
-    let mut parts = head.target().clone().into_parts();
-    parts.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.authority = fields.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    // No authority, no target: `Host` alone is understood as well.
-    if let Ok(uri) = Uri::from_parts(parts) {
-        fields.remove(HOST);
-        *request.uri_mut() = uri;
-    } else {
-        request.uri_mut().clone_from(head.target());
-    }
-    request
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.is_given_up.get() {
-            self.tasks.connection.get().inspect(|task| task.abort());
-        }
-    }
-}
-
-impl Shared {
-    fn release(&self) {
-        self.streams.set(self.streams.get().saturating_sub(1));
-        if self.streams.get() == 0 {
-            self.counted.turn(PoolState::Idle);
-        }
-        self.last_used.set(Instant::now());
-    }
-}
-
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.in_flight.set(self.pool.in_flight.get().saturating_sub(1));
         match &self.connection {
-            Connection::Http2(shared, _) => shared.release(),
+            Connection::Http2(shared, _) => shared.leave(),
             Connection::Http1(_) | Connection::Returned => {}
         }
     }

@@ -25,7 +25,7 @@ use crate::cli::table::printable;
 use crate::model::secret::Secret;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::connect::connect;
-use crate::upstream::pool::LocalExecutor;
+use crate::upstream::http2::LocalExecutor;
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
