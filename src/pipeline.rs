@@ -1,6 +1,6 @@
 //! A request, from its head to the last byte of its answer.
 //!
-//! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, forward; a request for a
+//! [`Gateway::answer`] is the story: find the service, authenticate, authorize, admit, wait for its turn, forward; a request for a
 //! LimitedAccessToken is answered after authentication instead. A stage takes the
 //! proof of the stage before by value and returns its own, so that none can be left out.
 
@@ -8,6 +8,8 @@ pub mod admit;
 mod audited;
 pub mod authenticate;
 pub mod authorize;
+pub mod bucket;
+pub mod callers;
 pub mod credential;
 pub mod discard;
 pub mod find;
@@ -17,6 +19,7 @@ pub mod headers;
 pub mod issue;
 pub mod issuer_keys;
 pub mod judge;
+pub mod limit;
 pub mod peer;
 pub mod refuse;
 pub mod relay;
@@ -59,6 +62,7 @@ use crate::observe::metrics::ListenerMetrics;
 use crate::observe::record::Observer;
 use crate::observe::record::Record;
 use crate::pipeline::admit::Admitted;
+use crate::pipeline::callers::Callers;
 use crate::pipeline::issue::Issuing;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::judge::Judge;
@@ -84,8 +88,20 @@ pub struct Gateway {
     issuer_keys: KeyRequests,
     audit: Audit,
     throttle: Arc<Throttle>,
+    callers: Arc<Callers>,
     draining: Arc<AtomicBool>,
     tasks: TaskTracker,
+}
+
+/// What all workers share.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Credentials that were not accepted, by where they came from.
+    pub throttle: Arc<Throttle>,
+    /// What each caller has of the services that limit it.
+    pub callers: Arc<Callers>,
+    /// Set when the process is about to leave.
+    pub draining: Arc<AtomicBool>,
 }
 
 /// What a request that passed the checks is for.
@@ -145,8 +161,7 @@ impl Gateway {
         observer: Rc<Observer>,
         issuer_keys: KeyRequests,
         audit: Audit,
-        throttle: Arc<Throttle>,
-        draining: Arc<AtomicBool>,
+        shared: Shared,
         seed: u64,
     ) -> Self {
         Self {
@@ -156,8 +171,9 @@ impl Gateway {
             observer,
             issuer_keys,
             audit,
-            throttle,
-            draining,
+            throttle: shared.throttle,
+            callers: shared.callers,
+            draining: shared.draining,
             tasks: TaskTracker::new(),
         }
     }
@@ -171,10 +187,13 @@ impl Gateway {
         let mut found = Found::default();
         let mut allow = None;
         let answer = match self.admit(peer, &head, &body.size_hint(), &mut record, &mut found).await {
-            Ok(Passed::Forward(admitted, trusts_peer)) => {
-                let sent = forward::send(self, admitted, peer, trusts_peer, head, body, record).await;
-                sent.map_err(|(refusal, rest, record)| (refusal, None, rest, record))
-            }
+            Ok(Passed::Forward(admitted, trusts_peer)) => match limit::seat(admitted).await {
+                Ok(seated) => {
+                    let sent = forward::send(self, seated, peer, trusts_peer, head, body, record).await;
+                    sent.map_err(|(refusal, rest, record)| (refusal, None, rest, record))
+                }
+                Err(refusal) => Err((refusal, None, discard::rest(&head, body).await, record)),
+            },
             Ok(Passed::Issue(issuing)) => {
                 let empty = SizeHint::with_exact(0);
                 let judge_again = |issuing: Issuing, record: &mut Record| {
@@ -296,7 +315,8 @@ impl Gateway {
         if let Some(lent) = allowed.lent() {
             record.limited_token(Arc::clone(&lent.id), lent.isv.as_str().into());
         }
-        let admitted = admit::admit(&snapshot, &allowed, head, body)?;
+        let limit = || limit::caller(&self.callers, &allowed, record.source(), record.started());
+        let admitted = admit::admit(&snapshot, &allowed, head, body, limit)?;
         if let Some(lent) = allowed.lent() {
             let event = audited::used(lent, &snapshot.features, allowed.routed().service(), record);
             self.audit.note(event).map_err(|NotRecorded| Failed::AuditUnavailable)?;

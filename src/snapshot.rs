@@ -10,6 +10,7 @@ pub mod live;
 pub mod management;
 pub mod methods;
 pub mod modes;
+pub mod places;
 pub mod routes;
 pub mod service;
 pub mod target;

@@ -13,6 +13,7 @@ mod listeners;
 mod management;
 mod matches;
 mod process;
+mod service_limits;
 mod services;
 mod store;
 mod upstreams;

@@ -8,6 +8,7 @@ mod issuers;
 mod listeners;
 mod management;
 mod process;
+mod service_limits;
 mod services;
 mod upstreams;
 
@@ -28,6 +29,7 @@ pub use process::{
     AccessLog, AccessLogOptions, Audit, AuditLog, Etcd, EtcdUser, OffWord, OnAuditFailure, OwnTokens, Reload, Shutdown,
     SigningAlgorithm, Store,
 };
+pub use service_limits::{CallerLimits, ServiceLimits};
 pub use services::{
     AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
     KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts, TokenAuth, Upgrades,

@@ -11,6 +11,7 @@ use crate::config::FeatureRule;
 use crate::config::KeyAuth;
 use crate::config::Modes;
 use crate::config::Platform;
+use crate::config::ServiceLimits;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
 use crate::model::path::PathTemplate;
@@ -49,6 +50,8 @@ pub struct Service {
     pub max_body_bytes: Option<u64>,
     /// How long the upstream and the client are waited for.
     pub timeouts: Timeouts,
+    /// How much of it is used at once, and by one caller.
+    pub limits: ServiceLimits,
 }
 
 impl Service {

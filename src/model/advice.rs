@@ -92,6 +92,15 @@ impl Denied {
             Self::AuthThrottled => {
                 "Stop the client that keeps showing a bad credential from this address and wait a minute; a valid credential from the same address is accepted all the while."
             }
+            Self::RateLimited => {
+                "Wait as long as the answer's Retry-After says and send fewer requests, or raise the service's `limits.per_caller.requests`."
+            }
+            Self::CallerBusy => {
+                "Wait for answers before sending more requests, or raise the service's `limits.per_caller.concurrency`."
+            }
+            Self::ServiceBusy => {
+                "Send fewer requests at once, or raise the service's `limits.concurrency` or `limits.queue` if its upstream bears more."
+            }
             Self::FeatureNotGranted => {
                 "Approve the feature for the account (`scoregate accounts set --approve`), or send a LimitedAccessToken for the account's resource that holds it; its vendor's ceiling has to hold it too."
             }
@@ -135,6 +144,9 @@ impl Failed {
             Self::UpstreamTimeout => "Find out why the upstream is slow, or raise the service's `timeouts.response`.",
             Self::TotalTimeout => "Find out why the upstream is slow, or raise the service's `timeouts.total`.",
             Self::NoEndpoint => "Bring an endpoint of the upstream back, or add one.",
+            Self::QueueTimeout => {
+                "Send fewer requests at once, or raise the service's `limits.concurrency` if its upstream bears more, or `limits.queue_wait`."
+            }
             Self::ServiceQuarantined => {
                 "Put back the secret, certificate or key set that the service needs; it opens by itself when that can be read."
             }

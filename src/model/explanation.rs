@@ -31,6 +31,8 @@ pub enum Step {
     Issue,
     /// The body is what was announced and within bounds.
     Body,
+    /// The caller and the service are within their limits.
+    Limits,
     /// What has to be on record is.
     Record,
     /// The upstream answers.
@@ -39,7 +41,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Form,
         Self::Service,
         Self::Readiness,
@@ -49,6 +51,7 @@ impl Step {
         Self::Features,
         Self::Issue,
         Self::Body,
+        Self::Limits,
         Self::Record,
         Self::Upstream,
     ];
@@ -66,6 +69,7 @@ impl Step {
             Self::Features => "features",
             Self::Issue => "issue",
             Self::Body => "body",
+            Self::Limits => "limits",
             Self::Record => "record",
             Self::Upstream => "upstream",
         }
@@ -84,6 +88,7 @@ impl Step {
             Self::Features => "May the caller use the features that the call needs?",
             Self::Issue => "May the caller issue this LimitedAccessToken?",
             Self::Body => "Is the body as it was announced, and within bounds?",
+            Self::Limits => "Are the caller and the service within their limits?",
             Self::Record => "Is on record what has to be?",
             Self::Upstream => "Does the upstream answer?",
         }
@@ -129,6 +134,7 @@ impl Step {
             | Denied::LimitedTokenResource => Self::Features,
             Denied::IssueArgument | Denied::IssueNotAllowed => Self::Issue,
             Denied::BodyTooLarge | Denied::BodyTimeout | Denied::BodyMalformed => Self::Body,
+            Denied::RateLimited | Denied::CallerBusy | Denied::ServiceBusy => Self::Limits,
         }
     }
 
@@ -136,6 +142,7 @@ impl Step {
         match failed {
             Failed::ServiceQuarantined => Self::Readiness,
             Failed::IssuerUnavailable => Self::Caller,
+            Failed::QueueTimeout => Self::Limits,
             Failed::AuditUnavailable => Self::Record,
             Failed::UpstreamUnreachable
             | Failed::UpstreamConnectTimeout

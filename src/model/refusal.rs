@@ -147,6 +147,12 @@ refusals! {
         TokenRevoked => "token_revoked", UNAUTHORIZED, Unauthenticated, AsUnauthenticated, "";
         /// More credentials from this address were not accepted in the last minute than may be; a valid one still is.
         AuthThrottled => "auth_throttled", TOO_MANY_REQUESTS, ResourceExhausted, Exactly, "Too many credentials from this address were not accepted.";
+        /// The caller has sent more requests to this service in a time than it may.
+        RateLimited => "rate_limited", TOO_MANY_REQUESTS, ResourceExhausted, Exactly, "Rate limit is exceeded.";
+        /// The caller has as many requests under way at this service as it may.
+        CallerBusy => "caller_busy", TOO_MANY_REQUESTS, ResourceExhausted, Exactly, "Too many requests of this caller are under way.";
+        /// The service has as many requests under way as it may, and as many waiting.
+        ServiceBusy => "service_busy", TOO_MANY_REQUESTS, ResourceExhausted, Exactly, "Too many requests for this service (overloaded)";
         /// The call needs a feature that neither the caller's account nor a LimitedAccessToken grants.
         FeatureNotGranted => "feature_not_granted", FORBIDDEN, PermissionDenied, Exactly, "This call needs a feature that the caller has not been granted.";
         /// The LimitedAccessToken cannot be read or does not verify.
@@ -181,6 +187,8 @@ refusals! {
         TotalTimeout => "total_timeout", GATEWAY_TIMEOUT, DeadlineExceeded, Exactly, "The request took longer than this service allows.";
         /// The upstream has no endpoint that could be used.
         NoEndpoint => "no_endpoint", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The service has no endpoint that is ready.";
+        /// The request has waited for its turn at a busy service for as long as it may.
+        QueueTimeout => "queue_timeout", SERVICE_UNAVAILABLE, Unavailable, Exactly, "Too many requests for this service (overloaded)";
         /// The service's keys, certificate or issuer could not be loaded; it answers nobody until they can.
         ServiceQuarantined => "service_quarantined", SERVICE_UNAVAILABLE, Unavailable, Exactly, "The service is not ready: a secret, certificate or issuer of it could not be loaded.";
         /// A token cannot be judged because its issuer's keys cannot be had at the moment.
@@ -204,6 +212,7 @@ impl Failed {
             Self::UpstreamProtocol => "http_protocol_error",
             Self::UpstreamTimeout | Self::TotalTimeout => "http_response_timeout",
             Self::NoEndpoint => "destination_unavailable",
+            Self::QueueTimeout => "connection_limit_reached",
             Self::ServiceQuarantined | Self::IssuerUnavailable => "proxy_configuration_error",
             Self::AuditUnavailable | Self::Internal => "proxy_internal_error",
         }

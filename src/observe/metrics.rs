@@ -46,6 +46,7 @@ pub use self::labels::TlsVersion;
 pub use self::listener::ListenerMetrics;
 pub use self::listener::OpenConnection;
 pub use self::service::InFlight;
+pub use self::service::Queued;
 pub use self::service::ServiceMetrics;
 pub use self::upstream::UpstreamMetrics;
 

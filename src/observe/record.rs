@@ -70,6 +70,8 @@ pub struct Record {
     user_agent: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
     generation: Option<u64>,
+    /// How long it waited for its turn.
+    waited: Duration,
     service: Option<InFlight>,
     principal: Option<Principal>,
     limited_token: Option<LimitedToken>,
@@ -140,6 +142,7 @@ impl Record {
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
             request_id: request_id(&head.headers).cloned(),
             generation: None,
+            waited: Duration::ZERO,
             service: None,
             principal: None,
             limited_token: None,
@@ -240,12 +243,17 @@ impl Record {
         self.limited_token = Some(LimitedToken { id, vendor });
     }
 
+    /// It waited for its turn at a busy service: that is none of the gateway's own time.
+    pub fn waited(&mut self, waited: Duration) {
+        self.waited = waited;
+    }
+
     /// The gateway has decided, and hands the request to the upstream. Called again when it is tried again.
     pub fn forwarding(&mut self, upstream: &Arc<UpstreamMetrics>, now: Instant) {
         let own = match &self.upstream {
             Some(before) => before.own,
             None => {
-                let own = now.saturating_duration_since(self.started);
+                let own = now.saturating_duration_since(self.started).saturating_sub(self.waited);
                 if let Some(in_flight) = &self.service {
                     in_flight.service().forwarded_after(own);
                 }

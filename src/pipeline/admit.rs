@@ -13,9 +13,11 @@ use http_body::SizeHint;
 use crate::config::KeySource;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
+use crate::model::refusal::Refusal;
 use crate::pipeline::Halt;
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::authorize::Authorized;
+use crate::pipeline::callers::Begun;
 use crate::pipeline::credential;
 use crate::pipeline::find;
 use crate::snapshot::Snapshot;
@@ -36,13 +38,21 @@ pub struct Admitted {
     pub identity: Vec<(HeaderName, HeaderValue)>,
     /// The host and port as the client wrote them.
     pub host: HeaderValue,
+    /// The request as it counts for its caller.
+    pub caller: Option<Begun>,
 }
 
 /// Checks what is left to check, and gathers what forwarding needs.
 ///
 /// # Errors
-/// [`Denied::BodyTooLarge`] for a body that says so in advance.
-pub fn admit(snapshot: &Snapshot, allowed: &Authorized<'_>, head: &Parts, body: &SizeHint) -> Result<Admitted, Halt> {
+/// [`Denied::BodyTooLarge`] for a body that says so in advance, and what `limit` answers for the caller.
+pub fn admit(
+    snapshot: &Snapshot,
+    allowed: &Authorized<'_>,
+    head: &Parts,
+    body: &SizeHint,
+    limit: impl FnOnce() -> Result<Option<Begun>, Refusal>,
+) -> Result<Admitted, Halt> {
     let routed = allowed.routed();
     let service = routed.service();
     if service.settings.max_body_bytes.is_some_and(|most| body.lower() > most) {
@@ -57,6 +67,8 @@ pub fn admit(snapshot: &Snapshot, allowed: &Authorized<'_>, head: &Parts, body: 
             None => HeaderValue::from_str(routed.host()).map_err(|_bad| Denied::HostInvalid)?,
         },
         service: Arc::clone(service),
+        // Last, so that a request is not counted that is refused for another reason.
+        caller: limit()?,
     })
 }
 

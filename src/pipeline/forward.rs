@@ -32,6 +32,7 @@ use crate::pipeline::headers;
 use crate::pipeline::headers::Origin;
 use crate::pipeline::headers::Outgoing;
 use crate::pipeline::headers::Reserved;
+use crate::pipeline::limit::Seated;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::relay::AnswerBody;
 use crate::pipeline::relay::Relay;
@@ -47,19 +48,20 @@ use crate::upstream::clients::Answer;
 use crate::upstream::clients::Stopped;
 use crate::upstream::exchange::RequestHead;
 
-/// Forwards an admitted request. The record goes along with the answer's body, and comes back with a refusal.
+/// Forwards a request whose turn it is. The record goes along with the answer's body, and comes back with a refusal.
 ///
 /// # Errors
 /// A 5xx row when the upstream fails, a 4xx row when the client's body does.
 pub async fn send(
     gateway: &Gateway,
-    admitted: Admitted,
+    seated: Seated,
     peer: &Peer,
     trusts_peer: bool,
     mut head: Parts,
     body: ClientBody,
     mut record: Record,
 ) -> Result<Response<AnswerBody>, (Refusal, Rest, Record)> {
+    let (admitted, held, waited) = seated.into_parts();
     let settings = &admitted.service.settings;
     let timeouts = settings.timeouts;
     let deadline = timeouts.total.map(|total| record.started() + total);
@@ -76,6 +78,7 @@ pub async fn send(
     let limit = settings.max_body_bytes.unwrap_or(u64::MAX);
     let now = Instant::now();
     let (body, progress) = RequestBody::new(body, limit, timeouts.idle, passed, trailers, now);
+    record.waited(waited);
     record.forwarding(&admitted.target.metrics, now);
     let sent = {
         let forwarded = Forwarded {
@@ -100,7 +103,7 @@ pub async fn send(
     record.upstream_head(head.status, &endpoint, Instant::now());
     match (head.status, upgrading) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(upgrading)) if upgrade::is_agreed(&head.headers) => {
-            return Ok(upgrade::answer(gateway, upgrading, head, lease, record, timeouts.idle));
+            return Ok(upgrade::answer(gateway, upgrading, head, lease, held, record, timeouts.idle));
         }
         // Nobody asked for it, so nobody would know what follows.
         (StatusCode::SWITCHING_PROTOCOLS, _) => {
@@ -114,7 +117,7 @@ pub async fn send(
     }
     // Its upstream may read the rest nevertheless; the client has to know before it sends another request.
     rest(&progress).announce(version, &mut head.headers);
-    let relay = Relay::new(record, lease, Rc::clone(&progress), timeouts.idle, deadline);
+    let relay = Relay::new(record, lease, held, Rc::clone(&progress), timeouts.idle, deadline);
     match relay.take_first().await {
         Ok(relay) => Ok(Response::from_parts(head, AnswerBody::Relayed(relay))),
         Err((failed, record)) => Err((failed.into(), rest(&progress), record)),

@@ -1,5 +1,8 @@
 //! The gateway's own answers: a refusal, read from its row in the one table.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
@@ -13,6 +16,7 @@ use serde::Serializer;
 
 use crate::config::Dialect;
 use crate::model::refusal::Denied;
+use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::refusal::Row;
 use crate::model::refusal::Shown;
@@ -72,7 +76,12 @@ pub struct Context<'a> {
 pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
     let row = refusal.row();
     let (code, message) = wording(refusal, row, context.service);
-    let message = context.detail.unwrap_or(message);
+    let message = match (context.detail, context.service) {
+        (Some(detail), _) => Cow::Borrowed(detail),
+        (None, Some(service)) => naming(refusal, service).map_or(Cow::Borrowed(message), Cow::Owned),
+        (None, None) => Cow::Borrowed(message),
+    };
+    let message = &*message;
     let mut response = match context.reader {
         Reader::Grpc => grpc(row, message),
         Reader::Http | Reader::HeadOnly => http(refusal, row, code, message, context),
@@ -85,9 +94,14 @@ pub fn answer(refusal: Refusal, context: &Context<'_>) -> Response<Bytes> {
         headers.insert(PROXY_STATUS, status);
     }
     if let Refusal::Denied { retry_after: Some(after), .. } = refusal {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
     }
     response
+}
+
+/// Rounded up: who comes back a moment too early is refused once more.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// `Proxy-Status` (RFC 9209) says that this is the gateway's answer, and why as far as the caller may know.
@@ -174,8 +188,10 @@ fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (&'static s
     }
     let Some(service) = service else { return (row.code, row.message) };
     let about_credentials = row.status == StatusCode::UNAUTHORIZED && !is_about_limited_token(refusal);
+    let about_load = [Denied::RateLimited, Denied::CallerBusy, Denied::ServiceBusy].iter().any(|why| why.row() == row);
     match (service.settings.dialect, &service.auth) {
         (Dialect::Face, _) if about_credentials => ("401", FACE_UNAUTHENTICATED),
+        (Dialect::Face, _) if about_load => ("429", Denied::RateLimited.row().message),
         (Dialect::Face, _) | (Dialect::Scoring, Auth::Public) => (row.code, row.message),
         (Dialect::Scoring, Auth::Key { .. }) if refusal == Denied::CredentialMalformed.into() => {
             ("key_auth_bad_header_forbidden", row.message)
@@ -187,6 +203,21 @@ fn wording(refusal: Refusal, row: Row, service: Option<&Service>) -> (&'static s
             ("token_auth_access_denied", "The token is not accepted by this service.")
         }
         (Dialect::Scoring, Auth::Key { .. } | Auth::Token { .. }) => (row.code, row.message),
+    }
+}
+
+/// What Azure's router says of a busy service, or of one that has nobody to answer, names it.
+fn naming(refusal: Refusal, service: &Service) -> Option<String> {
+    let name = &service.settings.name;
+    match (service.settings.dialect, refusal) {
+        (
+            Dialect::Scoring,
+            Refusal::Denied { why: Denied::ServiceBusy, .. } | Refusal::Failed(Failed::QueueTimeout),
+        ) => Some(format!("Too many requests for service {name} (overloaded)")),
+        (Dialect::Scoring, Refusal::Failed(Failed::NoEndpoint)) => {
+            Some(format!("No ready replicas for service {name}"))
+        }
+        (Dialect::Scoring | Dialect::Face, Refusal::Denied { .. } | Refusal::Failed(_)) => None,
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use crate::model::refusal::Failed;
 use crate::observe::record::Record;
 use crate::pipeline::headers;
+use crate::pipeline::limit::Held;
 use crate::upstream::body::Progress;
 use crate::upstream::exchange::Lost;
 use crate::upstream::pool::Lease;
@@ -49,6 +50,8 @@ pub struct Relay {
     record: Option<Record>,
     /// Where it comes from, until its end.
     lease: Option<Lease>,
+    /// What it takes up until then.
+    held: Held,
     request: Rc<Progress>,
     timer: IdleTimer,
     total: Option<Pin<Box<Sleep>>>,
@@ -61,6 +64,7 @@ impl Relay {
     pub fn new(
         record: Record,
         lease: Lease,
+        held: Held,
         request: Rc<Progress>,
         idle: Duration,
         deadline: Option<Instant>,
@@ -69,6 +73,7 @@ impl Relay {
             first: None,
             record: Some(record),
             lease: Some(lease),
+            held,
             request,
             timer: IdleTimer::new(idle),
             total: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
@@ -114,6 +119,7 @@ impl Relay {
         if let Some(lease) = self.lease.take().filter(|_| request_is_complete) {
             lease.finish();
         }
+        self.held = Held::default();
         if let Some(record) = self.record.take() {
             record.complete();
         }
@@ -121,6 +127,7 @@ impl Relay {
 
     fn broke(&mut self, why: Failed) {
         self.lease = None;
+        self.held = Held::default();
         if let Some(mut record) = self.record.take() {
             record.broke_off(why);
         }

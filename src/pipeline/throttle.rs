@@ -6,12 +6,13 @@ use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::model::source::Source;
+use crate::pipeline::bucket::Bucket;
+use crate::pipeline::bucket::micros;
 
 /// Cells, 8 bytes each. Two sources that share one share its count, which costs neither a request that would succeed.
 const CELLS: usize = 8192;
@@ -21,8 +22,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// The failures of the last minute, of as many sources as there are, in as much memory as there was at the start.
 ///
-/// A cell holds a moment: each failure pushes it on by its share of a minute, and one that would push it more than a
-/// minute ahead is one too many. So it forgets by itself, and nothing a client does can make it forget sooner.
+/// A cell is a bucket's: it forgets by itself, and nothing a client does can make it forget sooner.
 pub struct Throttle {
     began: Instant,
     /// Who fills a cell cannot know whose it is.
@@ -49,21 +49,11 @@ impl Throttle {
     /// # Errors
     /// How long until another one is within the limit, where this one is not. It is not counted then.
     pub fn failed(&self, source: Source, per_minute: NonZeroU32, now: Instant) -> Result<(), Duration> {
-        let window = micros(WINDOW);
-        let share = window / u64::from(per_minute.get());
         let now = micros(now.saturating_duration_since(self.began));
         let place = usize::try_from(self.seed.hash_one(source)).unwrap_or_default() % CELLS;
         let Some(cell) = self.cells.get(place) else { return Ok(()) };
-        let pushed = |cell: u64| Some(cell.max(now) + share).filter(|next| *next <= now + window);
-        match cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pushed) {
-            Ok(_) => Ok(()),
-            Err(cell) => Err(Duration::from_micros((cell + share).saturating_sub(now + window))),
-        }
+        Bucket::new(per_minute, WINDOW).pour(cell, now)
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::model::refusal::Failed;
 use crate::observe::record::Record;
 use crate::pipeline::Gateway;
 use crate::pipeline::headers;
+use crate::pipeline::limit::Held;
 use crate::pipeline::relay::AnswerBody;
 use crate::upstream::pool::Lease;
 
@@ -52,17 +53,18 @@ pub fn answer(
     upgrading: Upgrading,
     mut head: Parts,
     lease: Lease,
+    held: Held,
     record: Record,
     idle: Duration,
 ) -> Response<AnswerBody> {
-    gateway.tasks.spawn_local(tunnel(upgrading.0, lease, record, idle));
+    gateway.tasks.spawn_local(tunnel(upgrading.0, lease, held, record, idle));
     headers::strip_hop(&mut head.headers);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     Response::from_parts(head, AnswerBody::Own(Some(Bytes::new()), None))
 }
 
-async fn tunnel(client: OnUpgrade, lease: Lease, mut record: Record, idle: Duration) {
+async fn tunnel(client: OnUpgrade, lease: Lease, held: Held, mut record: Record, idle: Duration) {
     let (Ok(client), Some((upstream, early, switched))) = (client.await, lease.into_switched()) else {
         record.broke_off(Failed::UpstreamClosed);
         return;
@@ -83,7 +85,7 @@ async fn tunnel(client: OnUpgrade, lease: Lease, mut record: Record, idle: Durat
         Ok(()) | Err(_) => record.complete(),
     }
     // The connection was the tunnel's; only its place in the pool's count is given back.
-    drop(switched);
+    drop((switched, held));
 }
 
 #[derive(Debug)]

@@ -31,11 +31,11 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::ReloadStage;
 use crate::observe::record::Observer;
 use crate::pipeline::Gateway;
+use crate::pipeline::Shared;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::issuer_keys::KeysWanted;
 use crate::pipeline::issuer_keys::Standing;
 use crate::pipeline::since_epoch;
-use crate::pipeline::throttle::Throttle;
 use crate::reload::Cause;
 use crate::reload::ReloadError;
 use crate::reload::Reloader;
@@ -166,10 +166,10 @@ impl Process {
             Reloader::start(path.clone(), config, Arc::clone(&store), state, Arc::clone(&metrics)).await?;
         let config = Arc::clone(reloader.config());
 
-        let draining = Arc::new(AtomicBool::new(false));
+        let shared = Shared::default();
+        let draining = Arc::clone(&shared.draining);
         let standing = Standing::default();
         let (cause, causes) = mpsc::channel(1);
-        let throttle = Arc::new(Throttle::default());
         let (key_request, keys_wanted) = mpsc::channel(KEY_REQUESTS);
         let (new_keys_sender, new_keys) = mpsc::channel(16);
         let log =
@@ -177,11 +177,10 @@ impl Process {
         let worker = |index: usize| {
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
-            let (audit, draining, which) = (audit.clone(), Arc::clone(&draining), config.access_log);
-            let throttle = Arc::clone(&throttle);
+            let (audit, shared, which) = (audit.clone(), shared.clone(), config.access_log);
             move || {
                 let observer = Observer::new(metrics, log, which, Instant::now(), since_epoch());
-                Gateway::new(reader, observer, requests, audit, throttle, draining, seed(index))
+                Gateway::new(reader, observer, requests, audit, shared, seed(index))
             }
         };
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;

@@ -15,6 +15,7 @@ use crate::model::resource::ResourceId;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::ServiceMetrics;
 use crate::snapshot::features::FeatureRules;
+use crate::snapshot::places::Places;
 use crate::snapshot::target::Target;
 use crate::snapshot::usage::OwnerUsage;
 use crate::tokens::verify::ServiceVerifier;
@@ -44,6 +45,8 @@ pub struct Service {
     pub metrics: Arc<ServiceMetrics>,
     /// The uses of its keys.
     pub usage: OwnerUsage,
+    /// Its places for requests at once.
+    pub places: Arc<Places>,
 }
 
 /// Who may call a service: exactly one mode, like its configuration.

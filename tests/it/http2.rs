@@ -2,7 +2,7 @@
 
 mod case;
 mod floods;
-mod grpc;
+pub(crate) mod grpc;
 mod recorder;
 pub(crate) mod wire;
 

@@ -26,6 +26,7 @@ mod protocols;
 mod refusals;
 #[cfg(feature = "etcd")]
 mod replicas;
+mod resilience;
 mod sdk;
 mod servers;
 mod slow;

@@ -26,6 +26,9 @@ const BEYOND_REACH: &[(Refusal, &str)] = &[
     (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
     (Refusal::Denied { why: Denied::HeadTimeout, retry_after: None }, "the tests of the deadlines wait for it"),
     (Refusal::Denied { why: Denied::AuthThrottled, retry_after: None }, "the tests of the throttle fail often enough"),
+    (Refusal::Denied { why: Denied::CallerBusy, retry_after: None }, "the tests of resilience keep callers busy"),
+    (Refusal::Denied { why: Denied::ServiceBusy, retry_after: None }, "the tests of resilience keep a service busy"),
+    (Refusal::Failed(Failed::QueueTimeout), "the tests of resilience keep a service busy"),
     (Refusal::Failed(Failed::Internal), "provoking it would take a bug"),
 ];
 

@@ -44,6 +44,7 @@ impl Reader {
         let identity = self.identity(&written.identity.clone().unwrap_or_default(), &at.field("identity"));
         let max_body_bytes = self.max_body(written.max_body.as_deref(), &at.field("max_body"));
         let timeouts = self.timeouts(&written.timeouts.clone().unwrap_or_default(), &at.field("timeouts"));
+        let limits = self.service_limits(&written.limits.clone().unwrap_or_default(), &at.field("limits"));
         let issues_limited_access_tokens = written.issues_limited_access_tokens.unwrap_or(false);
         if let Ok(auth) = &auth {
             if issues_limited_access_tokens && !admits_accounts(auth) {
@@ -80,6 +81,7 @@ impl Reader {
             path_allows: path_allowances(written.path_allows.as_deref().unwrap_or_default()),
             max_body_bytes: max_body_bytes?,
             timeouts: timeouts?,
+            limits: limits?,
         })
     }
 

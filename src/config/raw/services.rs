@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Platform;
+use super::ServiceLimits;
 use super::ServiceSlots;
 
 /// What is exposed: which requests, who may call, where they go.
@@ -46,6 +47,8 @@ pub struct Service {
     pub max_body: Option<String>,
     /// How long the upstream and the client are waited for.
     pub timeouts: Option<Timeouts>,
+    /// How much of it is used at once, and by one caller. Default: no limits.
+    pub limits: Option<ServiceLimits>,
 }
 
 /// Which requests: those that fit everything given here.

@@ -7,8 +7,8 @@ use super::{SMALL, small_with};
 use crate::config;
 use crate::config::{
     AccessLog, AllowedAccounts, Audit, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
-    HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch, Protocol, SecretRef, SlotRef, Slots,
-    TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
+    HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch, Protocol, SecretRef, ServiceLimits, SlotRef,
+    Slots, TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
 };
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
@@ -97,6 +97,22 @@ fn what_is_left_out_takes_the_stated_default() {
     assert_eq!(key.accounts, AllowedAccounts::Only(Vec::new()));
     let header = http::HeaderName::from_static("ocp-apim-subscription-key");
     assert_eq!(key.sources, [KeySource::Bearer, KeySource::Header(header)]);
+}
+
+#[test]
+fn limits_of_a_service_are_off_unless_written_and_its_queue_is_as_long_as_azures() {
+    let limits = |written: &str| {
+        read(&small_with("upstream: model", &format!("upstream: model{written}"))).services["iris"].limits
+    };
+    assert_eq!(limits(""), ServiceLimits::default());
+    let queue = |written: &str| {
+        limits(written).concurrency.map(|at_once| (at_once.most.get(), at_once.queue, at_once.wait.as_millis()))
+    };
+    assert_eq!(queue("\n    limits: {concurrency: 8}"), Some((8, 8, 500)));
+    assert_eq!(queue("\n    limits: {concurrency: 8, queue: 0, queue_wait: 2s}"), Some((8, 0, 2000)));
+    let caller = limits("\n    limits: {per_caller: {concurrency: 2, requests: 600, per: 1m}}");
+    assert_eq!(caller.caller_concurrency.map(std::num::NonZeroU16::get), Some(2));
+    assert_eq!(caller.caller_rate.map(|rate| (rate.requests.get(), rate.per.as_secs())), Some((600, 60)));
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn the_documentation_lists_every_limit_with_the_default_that_the_schema_states()
 fn every_limit_is_counted_by_something_that_exists() {
     let codes = Denied::ALL.iter().map(|why| why.row().code).chain(Failed::ALL.iter().map(|why| why.row().code));
     let codes: Vec<&str> = codes.collect();
-    for heading in ["On a listener", "On a service"] {
+    for heading in ["On a listener", "On a service", "How much of a service at once"] {
         for (field, cells) in rows(heading) {
             for word in cells.last().unwrap().split('`').skip(1).step_by(2) {
                 let is_label = METRICS.lines().any(|line| line.contains("reason") && line.contains(word));

@@ -187,6 +187,9 @@ impl When {
             | Denied::CredentialAmbiguous
             | Denied::CredentialMalformed
             | Denied::AuthThrottled
+            | Denied::RateLimited
+            | Denied::CallerBusy
+            | Denied::ServiceBusy
             | Denied::FeatureNotGranted
             | Denied::LimitedTokenInvalid
             | Denied::LimitedTokenExpired

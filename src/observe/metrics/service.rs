@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::Histogram;
 use prometheus::IntGauge;
+use tokio::time::Instant;
 
 use crate::model::name::Name;
 use crate::model::slot::Slot;
@@ -21,12 +22,17 @@ use super::labels::Scheme;
 pub(super) const OWN_SECONDS: [f64; 11] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05];
 
+/// Seconds: the usual queue gives up after half of one.
+const QUEUE_SECONDS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// The handles of one service. A snapshot holds them, so that a request finds them with its service.
 #[derive(Debug)]
 pub struct ServiceMetrics {
     name: Name,
     exchange: Exchange,
     in_flight: IntGauge,
+    queued: IntGauge,
+    queue: Histogram,
     overhead: Histogram,
     allowed: Counters<Scheme>,
     key_uses: Counters<Slot>,
@@ -43,6 +49,12 @@ impl ServiceMetrics {
             in_flight: group.gauge(
                 "http_requests_in_flight",
                 "Requests that have matched the service and whose answer has not ended.",
+            ),
+            queued: group.gauge("http_requests_queued", "Requests that wait for their turn at the service."),
+            queue: group.histogram(
+                "http_queue_seconds",
+                "Seconds that a request waited for its turn at the service, or in vain; one that did not wait is not counted.",
+                &QUEUE_SECONDS,
             ),
             overhead: group.histogram(
                 "http_overhead_seconds",
@@ -96,6 +108,13 @@ impl ServiceMetrics {
         self.quarantined.set(0);
     }
 
+    /// Counts a request that waits, for as long as the answer lives.
+    #[must_use]
+    pub fn queued(&self) -> Queued<'_> {
+        self.queued.inc();
+        Queued { service: self, since: Instant::now() }
+    }
+
     pub(in crate::observe) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
@@ -119,6 +138,28 @@ impl ServiceMetrics {
 
     pub(in crate::observe) fn forwarded_after(&self, own: Duration) {
         self.overhead.observe(own.as_secs_f64());
+    }
+}
+
+/// A request that counts as waiting for as long as this lives.
+#[derive(Debug)]
+pub struct Queued<'s> {
+    service: &'s ServiceMetrics,
+    since: Instant,
+}
+
+impl Queued<'_> {
+    /// How long it has waited.
+    #[must_use]
+    pub fn so_far(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.service.queued.dec();
+        self.service.queue.observe(self.since.elapsed().as_secs_f64());
     }
 }
 

@@ -102,6 +102,10 @@ fn is_the_upstreams(failed: Failed) -> bool {
         | Failed::UpstreamTimeout
         | Failed::TotalTimeout
         | Failed::NoEndpoint => true,
-        Failed::ServiceQuarantined | Failed::IssuerUnavailable | Failed::AuditUnavailable | Failed::Internal => false,
+        Failed::QueueTimeout
+        | Failed::ServiceQuarantined
+        | Failed::IssuerUnavailable
+        | Failed::AuditUnavailable
+        | Failed::Internal => false,
     }
 }

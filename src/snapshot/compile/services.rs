@@ -111,6 +111,7 @@ impl Parts<'_> {
             settings: settings.clone(),
             metrics,
             usage: self.usage(settings),
+            places: self.before(settings).map(|before| Arc::clone(&before.places)).unwrap_or_default(),
         }
     }
 
@@ -119,9 +120,14 @@ impl Parts<'_> {
             config::Auth::Key(key) => key.slots.as_ref(),
             config::Auth::Token(_) | config::Auth::Public { .. } => None,
         };
-        let before = self.sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
-        let before = before.filter(|service| service.settings.name == settings.name).map(|service| &service.usage);
-        keys::usage(self.sources, &Owner::Service(settings.name.clone()), slots, before.last())
+        let before = self.before(settings).map(|before| &before.usage);
+        keys::usage(self.sources, &Owner::Service(settings.name.clone()), slots, before)
+    }
+
+    /// The service in the snapshot in force.
+    fn before(&self, settings: &config::Service) -> Option<&Service> {
+        let services = self.sources.previous?.services.iter();
+        services.map(|service| &**service).find(|service| service.settings.name == settings.name)
     }
 
     /// The verifier of the snapshot in force where it says the same: what was verified by it stays so.

@@ -21,7 +21,7 @@ use crate::support::gateway::free_address;
 use crate::support::gateway::scratch;
 
 /// A gRPC call: status, `grpc-status`, `grpc-message`, and the bytes of its body.
-fn call(gateway: SocketAddr, request: Builder) -> (u16, Option<String>, Option<String>, usize) {
+pub(crate) fn call(gateway: SocketAddr, request: Builder) -> (u16, Option<String>, Option<String>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = TcpStream::connect(gateway).await.unwrap();

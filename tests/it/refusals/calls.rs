@@ -147,6 +147,11 @@ pub(super) const CALLS: &[Call] = &[
             &format!(r#"{{"featureFlags": ["Face.Identification"], "targetAzureResourceId": "{}"}}"#, stage::VENDOR),
         )
     }),
+    // Limits.
+    plain("a second request where one may be made", Denied::RateLimited, |on| {
+        let _the_one = get(on, "/seldom", &[]);
+        get(on, "/seldom", &[])
+    }),
     // What broke.
     failed("nobody listens", Failed::UpstreamUnreachable, |on| get(on, "/refusing", &[])),
     failed("a handshake that never ends", Failed::UpstreamConnectTimeout, |on| get(on, "/silent", &[])),
