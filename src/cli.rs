@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `schema`, `demo`, `store`, and the commands that ask a running gateway.
+//! The command line: `run`, `check`, `health`, `schema`, `demo`, `store`, and the commands that ask a running gateway.
 
 mod accounts;
 mod audit;
@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod client;
 pub mod demo;
+mod health;
 mod keys;
 mod prove;
 mod revoke;
@@ -75,6 +76,18 @@ enum Command {
         #[arg(long)]
         without_files: bool,
     },
+    /// Ask the gateway that runs with this configuration whether it takes traffic.
+    ///
+    /// Exit code 0: it does. 1: it does not, or does not answer.
+    #[command(after_help = "Example:\n  scoregate health --config /etc/scoregate/gateway.yaml")]
+    Health {
+        /// The configuration; its `listeners.health` is asked.
+        #[arg(long, value_name = "FILE", env = "SCOREGATE_CONFIG", default_value = "gateway.yaml")]
+        config: PathBuf,
+        /// What is asked.
+        #[arg(long, value_enum, default_value_t = health::Probe::Ready)]
+        probe: health::Probe,
+    },
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  scoregate schema > gateway.schema.json")]
     Schema,
@@ -113,6 +126,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run { config } => run::run(config),
         Command::Check { file, without_files } => check::check(&file, without_files),
+        Command::Health { config, probe } => health::health(&config, probe),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Keys(asked) => keys::keys(asked),
         Command::Accounts(asked) => accounts::accounts(asked),

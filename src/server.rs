@@ -1,5 +1,6 @@
 //! Listeners, TLS, worker threads and the way out.
 
+pub mod activation;
 pub mod connection;
 mod conversation;
 pub mod crowd;
@@ -13,6 +14,7 @@ pub mod plane;
 pub mod planes;
 pub mod process;
 mod pulse;
+mod service_manager;
 pub mod socket;
 mod store_feed;
 mod streams;

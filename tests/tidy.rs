@@ -19,7 +19,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["src/store"]),
     ("etcd_client", &["src/store"]),
     ("prometheus", &["src/observe", "src/health"]),
-    ("rustix", &["src/cli"]),
+    ("rustix", &["src/cli", "src/server/service_manager"]),
+    ("listenfd", &["src/server/activation"]),
 ];
 
 /// A file that is longer is reported, for somebody to look for its seam.

@@ -12,6 +12,7 @@ mod limits;
 mod listeners;
 mod management;
 mod matches;
+mod presets;
 mod process;
 mod service_limits;
 mod services;

@@ -31,8 +31,8 @@ pub use process::{
 };
 pub use service_limits::{CallerLimits, ServiceLimits};
 pub use services::{
-    AllowedAccounts, Auth, BearerWord, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen, Identity,
-    KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts, TokenAuth, Upgrades,
+    AllowedAccounts, Auth, BearerWord, CallPreset, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen,
+    Identity, KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts, TokenAuth, Upgrades,
 };
 pub use upstreams::{ClientTls, Protocol, Upstream};
 

@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::manage::Management;
 use crate::manage::Traffic;
 use crate::observe::metrics::Metrics;
+use crate::server::activation::Inherited;
 use crate::server::connection::Tls;
 use crate::server::plane;
 use crate::server::plane::Open;
@@ -74,7 +75,7 @@ impl Planes {
     ///
     /// # Errors
     /// [`BindError`] for the first that cannot be opened.
-    pub fn prepare(&self, listeners: &Listeners) -> Result<Prepared, BindError> {
+    pub fn prepare(&self, listeners: &Listeners, inherited: &Inherited) -> Result<Prepared, BindError> {
         let wanted = [(Plane::Management, listeners.management.as_ref()), (Plane::Health, Some(&listeners.health))];
         let mut prepared = Prepared { opened: Vec::new(), closed: Vec::new() };
         for (plane, listener) in wanted {
@@ -83,7 +84,7 @@ impl Planes {
                 None => prepared.closed.extend(listens.map(|_| plane)),
                 Some(listener) if listens.is_some_and(|listens| listens.is_at(listener)) => {}
                 Some(listener) => {
-                    let bound = bind(&listener.name, &listener.address, 1)?;
+                    let bound = bind(&listener.name, &listener.address, 1, inherited)?;
                     prepared.opened.push((plane, listener.clone(), bound));
                 }
             }

@@ -45,12 +45,15 @@ use crate::reload::issuers::NewKeys;
 use crate::reload::read::watched_files;
 use crate::reload::read_config;
 use crate::reload::watch::FileWatch;
+use crate::server::activation::ActivationError;
+use crate::server::activation::Inherited;
 use crate::server::fleet;
 use crate::server::fleet::Fleet;
 use crate::server::housekeeping;
 use crate::server::planes;
 use crate::server::planes::Plane;
 use crate::server::planes::Planes;
+use crate::server::service_manager::ServiceManager;
 use crate::server::socket::BindError;
 use crate::server::store_feed::News;
 use crate::server::store_feed::StoreFeed;
@@ -84,6 +87,9 @@ pub enum StartError {
     /// The store has no signing key and could not be given one.
     #[error("the store could not be given a signing key")]
     SigningKey(#[source] ChangeError),
+    /// Sockets that were passed.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -105,6 +111,8 @@ pub struct Process {
     wake_ups: WakeUps,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    inherited: Inherited,
+    service_manager: Arc<ServiceManager>,
     access_log: AccessLogWriter,
     audit: Audit,
     /// `None` where no audit log is kept.
@@ -153,7 +161,9 @@ impl Process {
     pub async fn start(path: PathBuf) -> Result<Self, StartError> {
         let hangup =
             signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok();
+        let inherited = Inherited::from_environment()?;
         let config = read_config(&path)?;
+        inherited.check(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
         crate::observe::logs::count_panics(Arc::clone(&metrics));
         let store = Arc::new(Store::open(&config.store).await?);
@@ -199,6 +209,8 @@ impl Process {
             fleet,
             metrics,
             draining,
+            inherited,
+            service_manager: Arc::new(ServiceManager::from_environment()),
             access_log: log,
             audit,
             audit_writer,
@@ -209,6 +221,7 @@ impl Process {
         process.audit.tell(|| audited::published(Cause::Start, process.snapshot().generation));
         health.started();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = worker_count(&config), "the gateway has started");
+        process.service_manager.ready(&process.status(Outcome::InForce));
         Ok(process)
     }
 
@@ -245,11 +258,14 @@ impl Process {
     /// is revoked during a drain is refused like any other.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut clocks = Clocks::start(self.reloader.config().reload.poll);
+        let watchdog = Arc::clone(&self.service_manager);
+        drop(tokio::task::spawn_local(watchdog.keep_watchdog(self.fleet.roll_call(), Arc::clone(&self.draining))));
         self.follow_changes(stop, &mut clocks).await;
 
         let shutdown = self.reloader.config().shutdown;
         self.draining.store(true, Ordering::Relaxed);
         self.metrics.gateway.drain_began();
+        self.service_manager.stopping();
         tracing::info!(delay = ?shutdown.delay, deadline = ?shutdown.deadline, "draining");
         self.follow_changes(tokio::time::sleep(shutdown.delay), &mut clocks).await;
         let drained = self.fleet.drain(shutdown.deadline);
@@ -293,14 +309,14 @@ impl Process {
                 }
                 Some(NewKeys { issuer, loaded, in_force }) = self.wake_ups.new_keys.recv() => {
                     self.reloader.fetched.insert(issuer, loaded);
-                    self.change(Cause::IssuerKeys).await;
+                    self.tell_change(Cause::IssuerKeys).await;
                     let _gave_up = in_force.send(());
                     continue;
                 }
             };
             tokio::select! {
                 biased;
-                () = self.change(cause) => {}
+                () = self.tell_change(cause) => {}
                 // It waits for a store that does not answer. Whoever leaves does not.
                 () = &mut end => return clocks.poll.reset_immediately(),
             }
@@ -314,15 +330,34 @@ impl Process {
         drop(tokio::task::spawn_local(kept));
     }
 
+    async fn tell_change(&mut self, cause: Cause) {
+        if cause == Cause::Hangup {
+            self.service_manager.reloading();
+        }
+        let outcome = self.change(cause).await;
+        self.service_manager.ready(&self.status(outcome));
+    }
+
+    /// A line for whoever asks the service manager.
+    fn status(&self, outcome: Outcome) -> String {
+        let (snapshot, services) = (self.snapshot(), self.reloader.config().services.len());
+        let refused = match outcome {
+            Outcome::InForce => "",
+            Outcome::Refused => "; the last change was refused, the log says why",
+        };
+        format!("serving {services} services, generation {}{refused}", snapshot.generation)
+    }
+
     /// One change, from its wake-up to being in force. An error at any point leaves everything as it was.
-    async fn change(&mut self, cause: Cause) {
+    async fn change(&mut self, cause: Cause) -> Outcome {
         let candidate = match self.reloader.prepare(cause).await {
             Ok(Some(candidate)) => candidate,
-            Ok(None) => return,
+            Ok(None) => return Outcome::InForce,
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
                 self.audit.tell(|| audited::failed(cause, error.stage()));
-                return tracing::error!(%error, source, ?cause, "the change was refused; what runs goes on");
+                tracing::error!(%error, source, ?cause, "the change was refused; what runs goes on");
+                return Outcome::Refused;
             }
         };
         let config = Arc::clone(&candidate.config);
@@ -332,19 +367,21 @@ impl Process {
                 self.adopt(prepared, &config);
                 // Never held up by the audit log: it may have taken a key away.
                 self.audit.tell(|| audited::published(cause, self.snapshot().generation));
+                Outcome::InForce
             }
             Err(error) => {
                 self.audit.tell(|| audited::failed(cause, ReloadStage::Listen));
                 self.reloader.give_up(&candidate);
                 tracing::error!(%error, ?cause, "the change was refused; what runs goes on");
+                Outcome::Refused
             }
         }
     }
 
     fn prepare(&self, config: &Config) -> Result<Prepared, BindError> {
         Ok(Prepared {
-            traffic: self.fleet.prepare(&config.listeners.traffic)?,
-            planes: self.planes.prepare(&config.listeners)?,
+            traffic: self.fleet.prepare(&config.listeners.traffic, &self.inherited)?,
+            planes: self.planes.prepare(&config.listeners, &self.inherited)?,
         })
     }
 
@@ -394,6 +431,13 @@ pub struct Addresses {
     pub management: Option<Address>,
     /// The health plane.
     pub health: Option<Address>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    InForce,
+    Refused,
 }
 
 /// Sockets of a change that are open and not used yet.

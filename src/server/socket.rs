@@ -16,13 +16,14 @@ use socket2::Type;
 
 use crate::config::Address;
 use crate::model::name::Name;
+use crate::server::activation::Inherited;
 
 /// Connections that the kernel completes before a worker takes them, per socket. Bounded by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// What may wait in the kernel for one client before a write waits. Of the usual 4 MiB the socket tells only by the megabyte
 /// that there is room again, and a slow client looks like one that takes nothing.
-const UNSENT_BYTES: u32 = 256 * 1024;
+pub(super) const UNSENT_BYTES: u32 = 256 * 1024;
 
 /// Drops segments with SYN and no ACK (RFC 9293 §3.1: the flags are the header's byte 13) and passes all others.
 /// Classic BPF: load the flags, mask the two, compare, and say how many bytes of the segment to keep.
@@ -43,6 +44,16 @@ pub enum Socketed {
     Unix(std::os::unix::net::UnixListener),
 }
 
+impl Socketed {
+    /// The same socket once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+}
+
 /// The sockets of one listener.
 #[derive(Debug)]
 pub struct Bound {
@@ -57,11 +68,15 @@ pub struct Bound {
 impl Bound {
     /// Logs where the listener listens now: with a port 0 nothing else tells.
     pub(super) fn announce(&self) {
-        let address = match &self.address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(path) => format!("unix:{}", path.display()),
-        };
-        tracing::info!(listener = %self.name, address, "listening");
+        tracing::info!(listener = %self.name, address = show(&self.address), "listening");
+    }
+}
+
+/// An address as a configuration writes it.
+pub(super) fn show(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 
@@ -96,11 +111,15 @@ pub enum BindError {
     },
 }
 
-/// Opens `count` sockets for a listener.
+/// Opens `count` sockets for a listener, or takes the one that was passed for it.
 ///
 /// # Errors
 /// [`BindError`] names the listener and the address.
-pub fn bind(name: &Name, address: &Address, count: usize) -> Result<Bound, BindError> {
+pub fn bind(name: &Name, address: &Address, count: usize, inherited: &Inherited) -> Result<Bound, BindError> {
+    let passed = inherited.bound(name, address, count);
+    if let Some(bound) = passed.map_err(|source| failed(name, show(address), source))? {
+        return Ok(bound);
+    }
     match address {
         Address::Tcp(wanted) => bind_tcp(*wanted, count)
             .map(|(at, sockets)| Bound { name: name.clone(), address: Address::Tcp(at), sockets })
@@ -186,13 +205,14 @@ mod tests {
     use super::turn_away_newcomers;
     use crate::config::Address;
     use crate::model::name::Name;
+    use crate::server::activation::Inherited;
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_an_error() {
         let name = Name::parse("traffic-0").unwrap();
-        let first = bind(&name, &Address::Tcp("127.0.0.1:0".parse().unwrap()), 2).unwrap();
+        let first = bind(&name, &Address::Tcp("127.0.0.1:0".parse().unwrap()), 2, &Inherited::default()).unwrap();
         assert_eq!(first.sockets.len(), 2);
-        let again = bind(&name, &first.address, 2).unwrap_err();
+        let again = bind(&name, &first.address, 2, &Inherited::default()).unwrap_err();
         assert!(matches!(again, BindError::InUse { .. }), "{again}");
         assert!(again.to_string().contains("traffic-0"), "{again}");
     }
@@ -218,13 +238,13 @@ mod tests {
         let name = Name::parse("sock").unwrap();
         let path = directory.path().join("s");
         let address = Address::Unix(path.clone());
-        drop(bind(&name, &address, 2).unwrap());
-        let live = bind(&name, &address, 2).unwrap();
-        assert!(matches!(bind(&name, &address, 1), Err(BindError::InUse { .. })));
+        drop(bind(&name, &address, 2, &Inherited::default()).unwrap());
+        let live = bind(&name, &address, 2, &Inherited::default()).unwrap();
+        assert!(matches!(bind(&name, &address, 1, &Inherited::default()), Err(BindError::InUse { .. })));
         drop(live);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(bind(&name, &address, 1), Err(BindError::NotASocket { .. })));
+        assert!(matches!(bind(&name, &address, 1, &Inherited::default()), Err(BindError::NotASocket { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

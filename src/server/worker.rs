@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto;
 use tokio::runtime::Builder;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ pub enum Command {
     },
     /// Accept no more on this listener. Connections that it has are kept.
     Close(Name),
+    /// Answer, to show that the thread turns.
+    Answer(oneshot::Sender<()>),
     /// Accept no more at all, finish what is in flight for at most this long, and end.
     Drain(Duration),
 }
@@ -82,6 +85,12 @@ impl Worker {
     /// Tells the worker something. A worker that has ended hears nothing.
     pub fn tell(&self, command: Command) {
         drop(self.commands.send(command));
+    }
+
+    /// Its inbox, for whoever asks again and again.
+    #[must_use]
+    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
     }
 
     /// Cancelled when its thread ends, whichever way.
@@ -120,12 +129,17 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
                         close.cancel();
                     }
                 }
+                Some(Command::Answer(answer)) => {
+                    let _asks_no_more = answer.send(());
+                }
                 Some(Command::Drain(within)) => break within,
                 None => break Duration::ZERO,
             },
             _ = housekeeping.tick() => gateway.housekeeping(Instant::now(), since_epoch()),
         }
     };
+    // Whoever waits for an answer learns that none will come.
+    drop(inbox);
     listening.values().for_each(CancellationToken::cancel);
     connections.close();
     drain.cancel();

@@ -22,6 +22,7 @@ mod limits;
 mod management;
 mod native;
 mod planes;
+mod presets;
 mod protocols;
 mod refusals;
 #[cfg(feature = "etcd")]
@@ -32,6 +33,7 @@ mod servers;
 mod slow;
 mod store;
 mod support;
+mod systemd;
 mod taint;
 mod tokens;
 mod wire;

@@ -25,13 +25,22 @@ impl Reader {
         let usual_prefix = format!("/api/v1/service/{name}");
         let strip_at = at.field("strip_prefix");
         let Some(matches) = &written.matches else {
-            let path = self.template(&usual_prefix, at).map(PathMatch::Prefix);
-            let matches = vec![Match { host: HostMatch::Any, path: path?, methods: Vec::new() }];
+            let matches = match written.preset {
+                Some(preset) => self.calls_below(preset, &HostMatch::Any, &usual_prefix, at)?,
+                None => {
+                    let path = self.template(&usual_prefix, at).map(PathMatch::Prefix);
+                    vec![Match { host: HostMatch::Any, path: path?, methods: Vec::new() }]
+                }
+            };
             let strip_prefix =
                 self.strip_prefix(written.strip_prefix.as_ref().unwrap_or(&usual_prefix), &matches, &strip_at);
             return strip_prefix.map(|strip_prefix| (matches, strip_prefix));
         };
-        let matches = self.each(matches, &at.field("match"), Self::one_match)?;
+        let each = self.each(matches, &at.field("match"), |reader, matched, at| match written.preset {
+            Some(preset) => reader.preset_matches(preset, matched, at),
+            None => reader.one_match(matched, at).map(|matched| vec![matched]),
+        })?;
+        let matches: Vec<Match> = each.into_iter().flatten().collect();
         let strip_prefix = match &written.strip_prefix {
             Some(prefix) => self.strip_prefix(prefix, &matches, &strip_at),
             None => Ok(None),
@@ -39,7 +48,7 @@ impl Reader {
         strip_prefix.map(|strip_prefix| (matches, strip_prefix))
     }
 
-    fn one_match(&mut self, written: &raw::Match, at: &Place) -> Read<Match> {
+    pub(super) fn one_match(&mut self, written: &raw::Match, at: &Place) -> Read<Match> {
         let host = match &written.host {
             Some(host) => self.host_match(host, &at.field("host")),
             None => Ok(HostMatch::Any),

@@ -17,6 +17,9 @@ pub struct Service {
     #[serde(rename = "match")]
     #[schemars(length(min = 1))]
     pub matches: Option<Vec<Match>>,
+    /// The model server's protocol, whose calls for inference, metadata and health pass; all others are no calls of the
+    /// service and get 404 or 405. Beside it every `match` is a `prefix` or a host. Default: every call passes.
+    pub preset: Option<CallPreset>,
     /// The name of the upstream where they go.
     pub upstream: String,
     /// Leading segments of the matched path that the upstream does not see, or `none`. Default: `none`, but
@@ -49,6 +52,24 @@ pub struct Service {
     pub timeouts: Option<Timeouts>,
     /// How much of it is used at once, and by one caller. Default: no limits.
     pub limits: Option<ServiceLimits>,
+}
+
+/// The protocol of a model server.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallPreset {
+    /// Open Inference Protocol v2, as `mlserver`, Triton and `kserve` speak it. Without loading and unloading models, shared
+    /// memory, trace, logging and statistics.
+    OipV2,
+    /// The same over gRPC. Its clients know no prefix, so it has a host of its own or `prefix: /`.
+    OipV2Grpc,
+    /// `azureml-inference-server-http`: `/score`, `/swagger.json` and `/`.
+    Azureml,
+    /// The API that `vllm serve` has: completions, chat, responses, embeddings and the list of models. Without adapters,
+    /// tokenizers and metrics.
+    Openai,
+    /// Version 1 of `kserve`: predict, explain and metadata.
+    KserveV1,
 }
 
 /// Which requests: those that fit everything given here.

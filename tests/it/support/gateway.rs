@@ -137,10 +137,15 @@ impl Gateway {
     /// Like [`Gateway::start_in`], by a program that takes the gateway's command line after its own arguments and becomes
     /// it, such as `setpriv` or `prlimit`.
     pub(crate) fn start_under(program: &[&str], directory: TempDir, yaml: &str) -> Self {
+        Self::start_from(Stdio::null(), program, directory, yaml)
+    }
+
+    /// Like [`Gateway::start_under`], with a standard input for the program.
+    pub(crate) fn start_from(stdin: Stdio, program: &[&str], directory: TempDir, yaml: &str) -> Self {
         let addresses = Addresses { traffic: free_address(), management: free_address(), health: free_address() };
         let config = directory.path().join("gateway.yaml");
         fs::write(&config, completed(yaml, directory.path(), addresses)).expect("the configuration can be written");
-        let (child, stdout, stderr) = spawn(program, &config);
+        let (child, stdout, stderr) = spawn(stdin, program, &config);
         let mut gateway = Self { child, directory, addresses, stdout, stderr };
         gateway.wait_until_started();
         gateway
@@ -161,7 +166,7 @@ impl Gateway {
 
     /// Starts it again, in its directory and on its addresses.
     pub(crate) fn restart(&mut self) {
-        (self.child, self.stdout, self.stderr) = spawn(&[], &self.config());
+        (self.child, self.stdout, self.stderr) = spawn(Stdio::null(), &[], &self.config());
         self.wait_until_started();
     }
 
@@ -300,14 +305,14 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(program: &[&str], config: &Path) -> (Child, Lines, Lines) {
+fn spawn(stdin: Stdio, program: &[&str], config: &Path) -> (Child, Lines, Lines) {
     let line = [program, &[PROGRAM, "run", "--config"]].concat();
     let mut child = Command::new(line[0])
         .args(&line[1..])
         .arg(config)
         .current_dir(config.parent().expect("a file is in a directory"))
         .env("SCOREGATE_LOG", "info")
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
