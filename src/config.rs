@@ -42,7 +42,7 @@ pub use auth::{AllowedAccounts, Auth, AuthMode, CallerResource, KeyAuth, KeySour
 pub use features::{FeatureRule, Needs, QueryParameter};
 pub use issuers::{FetchUrl, Issuer, IssuerKeys, OwnTokens, SigningAlgorithm, TokenAlgorithm};
 pub use limits::{Limits, Patience};
-pub use listeners::{Address, Listener, Listeners, ServerTls};
+pub use listeners::{Address, AskingPeers, AskingProxy, ForwardAuth, Listener, Listeners, ServerTls};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
 pub use meaning::secret_ref;
 pub use problem::Problem;

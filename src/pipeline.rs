@@ -15,6 +15,7 @@ pub mod discard;
 pub mod find;
 pub mod form;
 pub mod forward;
+mod forward_auth;
 pub mod headers;
 pub mod issue;
 pub mod issuer_keys;
@@ -180,6 +181,9 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn answer(&self, peer: &Peer, request: Request<ClientBody>) -> Response<AnswerBody> {
+        if let Some(asking) = self.asking(peer) {
+            return Box::pin(self.decide(&asking, peer, request)).await;
+        }
         let (head, body) = request.into_parts();
         let reader = Reader::of(&head.method, &head.headers);
         let version = head.version;
@@ -222,25 +226,43 @@ impl Gateway {
             }
         };
         let mut response = answer.unwrap_or_else(|(refusal, detail, rest, record)| {
-            let service = found.service.as_deref();
-            if let Some(why) = audited::concerns_credentials(refusal) {
-                let resource = found.resource.as_ref().map(ResourceId::as_str);
-                self.audit.deny(|| audited::denied(why, resource, service, &record));
-            }
-            let refusal = self.throttle(peer, refusal, &record);
-            let mut response = refuse(refusal, detail.as_deref(), service, reader, record);
+            let mut response = self.refuse(peer, refusal, detail.as_deref(), &found, reader, record);
             rest.announce(version, response.headers_mut());
             response
         });
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }
+        self.announce_end(peer, version, &mut response);
+        response
+    }
+
+    /// The answer to a request that is refused, which is an event of the audit log where it concerns credentials.
+    fn refuse(
+        &self,
+        peer: &Peer,
+        refusal: Refusal,
+        detail: Option<&str>,
+        found: &Found,
+        reader: Reader,
+        record: Record,
+    ) -> Response<AnswerBody> {
+        let service = found.service.as_deref();
+        if let Some(why) = audited::concerns_credentials(refusal) {
+            let resource = found.resource.as_ref().map(ResourceId::as_str);
+            self.audit.deny(|| audited::denied(why, resource, service, &record));
+        }
+        let refusal = self.throttle(peer, refusal, &record);
+        refuse(refusal, detail, service, reader, record)
+    }
+
+    /// Tells an HTTP/1 client where its connection takes no further request: it opens its next one somewhere else, while
+    /// there is still time.
+    fn announce_end(&self, peer: &Peer, version: Version, response: &mut Response<AnswerBody>) {
         let is_last = self.draining.load(Ordering::Relaxed) || peer.is_unwanted();
         if is_last && version != Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // The client opens its next connection somewhere else, while there is still time.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response
     }
 
     /// Counts a credential that was not accepted. One too many from its address is refused without saying more, and costs

@@ -3,6 +3,7 @@
 pub mod certificate;
 pub mod compile;
 pub mod features;
+pub mod forward_auth;
 pub mod inputs;
 pub mod keys;
 pub mod listen;
@@ -29,6 +30,7 @@ use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
 use crate::model::resource::ResourceId;
+use crate::snapshot::forward_auth::ForwardAuth;
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::management::Management;
 use crate::snapshot::routes::RouteTable;
@@ -72,6 +74,8 @@ pub struct Snapshot {
     pub tls: HashMap<Name, Arc<rustls::ServerConfig>>,
     /// What each listener bears of its clients.
     pub limits: HashMap<Name, Arc<Limits>>,
+    /// Listeners that answer another proxy's questions, and nothing else.
+    pub forward_auth: HashMap<Name, Arc<ForwardAuth>>,
     accounts: Accounts,
 }
 

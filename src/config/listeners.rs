@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::config::Limits;
 use crate::model::name::Name;
 
@@ -28,6 +30,52 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// What it bears of its clients.
     pub limits: Limits,
+    /// Another proxy's questions; where given, nothing else is answered.
+    pub forward_auth: Option<ForwardAuth>,
+}
+
+/// Another proxy's questions about the requests that it forwards itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// Who asks, and so in which form.
+    pub proxy: AskingProxy,
+    /// Who may.
+    pub peers: AskingPeers,
+}
+
+/// A proxy that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskingProxy {
+    /// The request's own method and host, its path behind a prefix.
+    Envoy,
+    /// `X-Forwarded-Method`, `-Host` and `-Uri`.
+    Traefik,
+    /// The same.
+    Caddy,
+    /// `X-Original-Method` and `X-Original-URL`.
+    Nginx,
+}
+
+impl AskingProxy {
+    /// The word in the configuration and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Traefik => "traefik",
+            Self::Caddy => "caddy",
+            Self::Nginx => "nginx",
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskingPeers {
+    /// Peers in one of these networks; never empty.
+    In(Vec<IpNet>),
+    /// Whoever can open the Unix socket.
+    OnSocket,
 }
 
 /// Where a listener listens, or an endpoint lives.

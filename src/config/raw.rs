@@ -23,7 +23,9 @@ use serde_json::Value;
 
 pub use accounts::{Account, NoneWord, ServiceSlots, SlotRef, Slots};
 pub use issuers::{Algorithm, Issuer, IssuerKeys};
-pub use listeners::{HealthListener, Limits, Listener, ListenerTimeouts, Listeners, ServerTls};
+pub use listeners::{
+    AskingProxy, ForwardAuth, HealthListener, Limits, Listener, ListenerTimeouts, Listeners, ServerTls,
+};
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role, Roles};
 pub use process::{
     AccessLog, AccessLogOptions, Audit, AuditLog, Etcd, EtcdUser, OffWord, OnAuditFailure, OwnTokens, Reload, Shutdown,

@@ -38,9 +38,13 @@ pub fn summary(config: &Config) -> String {
     let mut text = String::new();
     let listeners = &config.listeners;
     for listener in listeners.traffic.iter().chain(&listeners.management).chain([&listeners.health]) {
-        let Listener { name, address, tls, limits: _ } = listener;
+        let Listener { name, address, tls, limits: _, forward_auth } = listener;
         let tls = if tls.is_some() { ", TLS" } else { "" };
-        push(&mut text, format_args!("listener {name}: {}{tls}\n", show_address(address)));
+        push(&mut text, format_args!("listener {name}: {}{tls}", show_address(address)));
+        match forward_auth {
+            Some(asking) => push(&mut text, format_args!(", decides for {}\n", asking.proxy.as_str())),
+            None => text.push('\n'),
+        }
     }
     for service in config.services.values() {
         let matches: Vec<String> = service.matches.iter().map(show_match).collect();

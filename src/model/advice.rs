@@ -51,6 +51,12 @@ impl Denied {
             Self::MethodNotAllowed => {
                 "Use a method that the service lists (the answer's Allow header names them), or add this one to the `methods` of its match."
             }
+            Self::ForwardAuthPeer => {
+                "Name the address that the proxy asks from under the listener's `forward_auth.peers`."
+            }
+            Self::ForwardAuthInvalid => {
+                "Let the proxy ask as its example in docs/forward-auth.md does, and send keys in a header: a proxy passes on what stands in the query."
+            }
             Self::CredentialMissing => {
                 "Send the credential in a place that the service reads; the answer's WWW-Authenticate header names each one."
             }

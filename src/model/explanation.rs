@@ -112,6 +112,7 @@ impl Step {
             | Denied::HeadTimeout
             | Denied::HeadersTooLarge
             | Denied::TargetTooLong => Self::Form,
+            Denied::ForwardAuthPeer | Denied::ForwardAuthInvalid => Self::Form,
             Denied::NoService | Denied::MethodNotAllowed => Self::Service,
             Denied::CredentialMissing | Denied::CredentialAmbiguous | Denied::CredentialMalformed => Self::Credential,
             Denied::KeyUnknown

@@ -113,6 +113,10 @@ refusals! {
         NoService => "no_service", NOT_FOUND, Unimplemented, Exactly, "No service answers at this host and path.";
         /// A service matches host and path, and none of them this method.
         MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED, Unimplemented, Exactly, "The service at this path does not take this method.";
+        /// A peer asked for a decision about somebody's request, and is none of those that may.
+        ForwardAuthPeer => "forward_auth_peer", FORBIDDEN, PermissionDenied, Exactly, "This peer may not ask for decisions.";
+        /// A proxy asked about a request in a form that is not the agreed one, or about one that it would forward otherwise than it was judged: with a key in its query.
+        ForwardAuthInvalid => "forward_auth_invalid", BAD_REQUEST, InvalidArgument, Exactly, "This request cannot be judged for the proxy that asks.";
         /// The service wants a credential and the request has none.
         CredentialMissing => "credential_missing", UNAUTHORIZED, Unauthenticated, Exactly, "This service wants a credential and the request has none.";
         /// Several credentials that differ, or one header with several in it.

@@ -33,6 +33,7 @@ use self::group::Registered;
 pub use self::issuer::IssuerMetrics;
 pub use self::labels::CacheAnswer;
 pub use self::labels::ConnectionEnd;
+pub use self::labels::Decision;
 pub use self::labels::FetchResult;
 pub use self::labels::HandshakeFailure;
 pub use self::labels::IssuedToken;

@@ -28,6 +28,7 @@ use http::request::Parts;
 use http::uri::Scheme as UrlScheme;
 use tokio::time::Instant;
 
+use crate::config::AskingProxy;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::time::UnixSeconds;
@@ -75,6 +76,7 @@ pub struct Record {
     service: Option<InFlight>,
     principal: Option<Principal>,
     limited_token: Option<LimitedToken>,
+    asked_by: Option<AskingProxy>,
     upstream: Option<Sent>,
     status: Option<StatusCode>,
     refusal: Option<Refusal>,
@@ -146,6 +148,7 @@ impl Record {
             service: None,
             principal: None,
             limited_token: None,
+            asked_by: None,
             upstream: None,
             status: None,
             refusal: None,
@@ -199,6 +202,11 @@ impl Record {
     /// The client's address behind trusted proxies, where it is not the peer's.
     pub fn client(&mut self, address: IpAddr) {
         self.client = Some(address);
+    }
+
+    /// Another proxy forwards the request, and asked.
+    pub fn asked_by(&mut self, proxy: AskingProxy) {
+        self.asked_by = Some(proxy);
     }
 
     /// The service that matched. From here on the request is in flight there.

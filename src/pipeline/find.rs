@@ -101,7 +101,7 @@ pub fn allow(snapshot: &Snapshot, head: &Parts) -> Option<HeaderValue> {
 
 /// The one host of a request (RFC 9112 §3.2, RFC 9113 §8.3.1): `Host` in HTTP/1, `:authority` in HTTP/2; an
 /// absolute target has to say the same, in one of the two schemes that are spoken here.
-fn host(head: &Parts) -> Result<&str, Denied> {
+pub(super) fn host(head: &Parts) -> Result<&str, Denied> {
     let mut lines = head.headers.get_all(HOST).iter();
     let line = lines.next().map(|value| value.to_str().map_err(|_bytes| Denied::HostInvalid)).transpose()?;
     if lines.next().is_some() {

@@ -264,21 +264,28 @@ pub fn strip_answer_trailers(trailers: &mut HeaderMap) {
 /// The client's address: the peer's, or behind trusted proxies the last one that none of them vouches for.
 #[must_use]
 pub fn client_address(peer: Option<IpAddr>, trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer?;
-    if !is_trusted(&peer) {
-        return Some(peer);
+    if trusted.iter().any(|net| net.contains(&peer)) {
+        Some(claimed_client(trusted, headers).unwrap_or(peer))
+    } else {
+        Some(peer)
     }
-    let mut nearest = peer;
+}
+
+/// The last address of `X-Forwarded-For` that is not trusted, or the first one where all are; `None` where there is none.
+#[must_use]
+pub fn claimed_client(trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let mut nearest = None;
     let lines = lines_of(headers, &FORWARDED_FOR);
     for claimed in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let Ok(address) = claimed.trim().parse::<IpAddr>() else { break };
-        nearest = address;
+        nearest = Some(address);
         if !is_trusted(&address) {
             break;
         }
     }
-    Some(nearest)
+    nearest
 }
 
 #[cfg(test)]

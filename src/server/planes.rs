@@ -52,7 +52,7 @@ struct Listens {
 impl Listens {
     /// Whether it is where the listener is to be. What that bears is read anew for each connection.
     fn is_at(&self, listener: &Listener) -> bool {
-        let Listener { name, address, tls, limits: _ } = listener;
+        let Listener { name, address, tls, limits: _, forward_auth: _ } = listener;
         (name, address, tls) == (&self.wanted.name, &self.wanted.address, &self.wanted.tls)
     }
 }

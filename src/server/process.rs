@@ -395,9 +395,10 @@ impl Process {
         self.files.watch(&files);
     }
 
-    /// The first TCP listener of the traffic plane.
+    /// The first TCP listener of the traffic plane where services are reached.
     fn traffic(&self, config: &Config) -> Option<Traffic> {
-        config.listeners.traffic.iter().find_map(|listener| match self.fleet.address(&listener.name)? {
+        let mut reached = config.listeners.traffic.iter().filter(|listener| listener.forward_auth.is_none());
+        reached.find_map(|listener| match self.fleet.address(&listener.name)? {
             Address::Tcp(address) => Some(Traffic { address: *address, is_tls: listener.tls.is_some() }),
             Address::Unix(_) => None,
         })

@@ -16,6 +16,7 @@ use crate::model::path::PathAllowances;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::Snapshot;
+use crate::snapshot::forward_auth;
 use crate::snapshot::inputs::Inputs;
 use crate::snapshot::routes::RouteTable;
 use crate::snapshot::routes::SameMatch;
@@ -122,6 +123,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         trusted_proxies: config.trusted_proxies.clone(),
         tls: planes::tls(sources, &mut problems),
         limits: planes::limits(config),
+        forward_auth: forward_auth::by_listener(config),
         services,
         accounts,
     };

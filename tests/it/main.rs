@@ -15,6 +15,7 @@ mod changes;
 mod command_line;
 mod demo;
 mod faults;
+mod forward_auth;
 mod headers;
 mod http2;
 mod issuers;

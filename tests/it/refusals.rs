@@ -25,6 +25,14 @@ const BEYOND_REACH: &[(Refusal, &str)] = &[
     (Refusal::Failed(Failed::NoEndpoint), "a configuration with an upstream that has no endpoint is refused"),
     (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
     (Refusal::Denied { why: Denied::HeadTimeout, retry_after: None }, "the tests of the deadlines wait for it"),
+    (
+        Refusal::Denied { why: Denied::ForwardAuthPeer, retry_after: None },
+        "the tests of forward-auth ask as a stranger",
+    ),
+    (
+        Refusal::Denied { why: Denied::ForwardAuthInvalid, retry_after: None },
+        "the tests of forward-auth ask what they like",
+    ),
     (Refusal::Denied { why: Denied::AuthThrottled, retry_after: None }, "the tests of the throttle fail often enough"),
     (Refusal::Denied { why: Denied::CallerBusy, retry_after: None }, "the tests of resilience keep callers busy"),
     (Refusal::Denied { why: Denied::ServiceBusy, retry_after: None }, "the tests of resilience keep a service busy"),

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use super::Read;
 use super::Reader;
 use crate::config::Address;
+use crate::config::AskingPeers;
+use crate::config::AskingProxy;
+use crate::config::ForwardAuth;
 use crate::config::Limits;
 use crate::config::Listener;
 use crate::config::Listeners;
@@ -27,6 +30,9 @@ impl Reader {
             .management
             .as_ref()
             .map(|listener| self.listener(listener, "management", &Limits::usual_of_planes(), &management_at));
+        if written.management.as_ref().is_some_and(|listener| listener.forward_auth.is_some()) {
+            self.problems.note(&management_at.field("forward_auth"), "want it on a listener of traffic");
+        }
         let health_at = at.field("health");
         let plain = raw::Listener {
             address: written.health.address.clone(),
@@ -34,6 +40,7 @@ impl Reader {
             tls: None,
             limits: None,
             timeouts: None,
+            forward_auth: None,
         };
         let health = self.listener(&plain, "health", &Limits::usual_of_planes(), &health_at);
         let (traffic, health) = (traffic?, health?);
@@ -59,7 +66,31 @@ impl Reader {
         let address = self.address(&written.address, &at.field("address"));
         let tls = written.tls.as_ref().map(|tls| self.server_tls(tls, &at.field("tls"))).transpose();
         let limits = self.limits(written, limits, at);
-        Ok(Listener { name: name?, address: address?, tls: tls?, limits: limits? })
+        let forward_auth_at = at.field("forward_auth");
+        let is_tcp = matches!(address, Ok(Address::Tcp(_)));
+        let asking = written.forward_auth.as_ref();
+        let forward_auth = asking.map(|asking| self.forward_auth(asking, is_tcp, &forward_auth_at)).transpose();
+        let (name, address) = (name?, address?);
+        Ok(Listener { name, address, tls: tls?, limits: limits?, forward_auth: forward_auth? })
+    }
+
+    fn forward_auth(&mut self, written: &raw::ForwardAuth, is_tcp: bool, at: &Place) -> Read<ForwardAuth> {
+        let proxy = match written.proxy {
+            raw::AskingProxy::Envoy => AskingProxy::Envoy,
+            raw::AskingProxy::Traefik => AskingProxy::Traefik,
+            raw::AskingProxy::Caddy => AskingProxy::Caddy,
+            raw::AskingProxy::Nginx => AskingProxy::Nginx,
+        };
+        let peers_at = at.field("peers");
+        let peers = match (&written.peers, is_tcp) {
+            (Some(networks), true) => AskingPeers::In(self.networks(Some(networks), &peers_at)?),
+            (None, false) => AskingPeers::OnSocket,
+            (None, true) => return self.refuse(at, "missing: `peers`, the addresses and networks that may ask"),
+            (Some(_), false) => {
+                return self.refuse(&peers_at, "want none on a Unix socket: whoever can open it may ask");
+            }
+        };
+        Ok(ForwardAuth { proxy, peers })
     }
 
     fn address(&mut self, text: &str, at: &Place) -> Read<Address> {

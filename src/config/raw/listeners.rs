@@ -30,6 +30,35 @@ pub struct Listener {
     pub limits: Option<Limits>,
     /// How long clients are waited for.
     pub timeouts: Option<ListenerTimeouts>,
+    /// Only for a listener of `traffic`: it proxies nothing, and answers at `/authz` what another proxy asks about the
+    /// requests that it forwards itself. Default: none, and nobody can ask.
+    pub forward_auth: Option<ForwardAuth>,
+}
+
+/// Another proxy's questions about the requests that it forwards itself.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardAuth {
+    /// Who asks, and so in which form a question says which request it is about.
+    pub proxy: AskingProxy,
+    /// Addresses and networks that may ask: they are believed about method, host, path and client. Left out on a Unix
+    /// socket, where whoever can open it may ask.
+    #[schemars(length(min = 1))]
+    pub peers: Option<Vec<String>>,
+}
+
+/// A proxy that asks.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskingProxy {
+    /// `ext_authz` over HTTP with `path_prefix: /authz`; Gateway API's `ExternalAuth` likewise.
+    Envoy,
+    /// `forwardAuth`: `X-Forwarded-Method`, `-Host` and `-Uri`.
+    Traefik,
+    /// `forward_auth`: `X-Forwarded-Method`, `-Host` and `-Uri`.
+    Caddy,
+    /// `auth_request`: `X-Original-Method` and `X-Original-URL`.
+    Nginx,
 }
 
 /// How many clients at once, and how large a request's head. What is more is refused.

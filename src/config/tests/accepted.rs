@@ -6,9 +6,9 @@ use super::{SMALL, small_with};
 #[cfg(feature = "etcd")]
 use crate::config;
 use crate::config::{
-    AccessLog, AllowedAccounts, Audit, Auth, AuthMode, CallerResource, Config, Dialect, EndpointAddress, HostHeader,
-    HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch, Protocol, SecretRef, ServiceLimits, SlotRef,
-    Slots, TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
+    AccessLog, AllowedAccounts, AskingPeers, AskingProxy, Audit, Auth, AuthMode, CallerResource, Config, Dialect,
+    EndpointAddress, ForwardAuth, HostHeader, HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch,
+    Protocol, SecretRef, ServiceLimits, SlotRef, Slots, TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
 };
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
@@ -153,6 +153,8 @@ listeners:
   traffic:
     - {address: "[::1]:0", name: edge, tls: {certificate: c.pem, private_key: k.pem, client_ca: ca.pem}}
     - {address: "unix:/run/scoregate.sock"}
+    - {address: "[::1]:9000", forward_auth: {proxy: caddy, peers: [10.0.0.0/8, "::1"]}}
+    - {address: "unix:/run/authz.sock", forward_auth: {proxy: nginx}}
   health: {address: 127.0.0.1:0}
 workers: 2
 store: {directory: /var/lib/scoregate, master_key: "credential:master"}
@@ -198,6 +200,12 @@ fn every_field_has_its_meaning() {
     let edge = &config.listeners.traffic[0];
     assert_eq!((edge.name.as_str(), config.listeners.traffic[1].name.as_str()), ("edge", "traffic-1"));
     assert_eq!(edge.tls.as_ref().unwrap().client_ca.as_ref().unwrap().to_str(), Some("ca.pem"));
+    let asking = |listener: usize| config.listeners.traffic[listener].forward_auth.clone();
+    let peers = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap()).to_vec();
+    assert_eq!(asking(1), None);
+    assert_eq!(asking(2), Some(ForwardAuth { proxy: AskingProxy::Caddy, peers: AskingPeers::In(peers) }));
+    assert_eq!(asking(3), Some(ForwardAuth { proxy: AskingProxy::Nginx, peers: AskingPeers::OnSocket }));
+    assert!(report::summary(&config).contains("listener traffic-2: [::1]:9000, decides for caddy\n"));
     assert_eq!(config.store.master_key, Some(SecretRef::Credential("master".to_owned())));
     assert_eq!(config.trusted_proxies.len(), 2);
     assert_eq!(config.access_log, AccessLog::Off);

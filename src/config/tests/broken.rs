@@ -114,6 +114,12 @@ const AUTH_AND_KEYS: &[Row] = &[
 #[rustfmt::skip]
 const REST: &[Row] = &[
     (TRAFFIC, "[{address: 'localhost:8080'}]", "2:14 listeners.traffic[0].address", "want IP:PORT", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:1', forward_auth: {proxy: haproxy, peers: [127.0.0.1]}}]", "2:53 listeners.traffic[0].forward_auth.proxy", "want envoy, traefik, caddy or nginx", Schema),
+    (TRAFFIC, "[{address: '127.0.0.1:1', forward_auth: {proxy: envoy, peers: []}}]", "2:67 listeners.traffic[0].forward_auth.peers", "at least one item", Schema),
+    (TRAFFIC, "[{address: '127.0.0.1:1', forward_auth: {proxy: envoy}}]", "2:38 listeners.traffic[0].forward_auth", "missing: `peers`", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:1', forward_auth: {proxy: envoy, peers: [10.0.0.1/8]}}]", "2:75 listeners.traffic[0].forward_auth.peers[0]", "10.0.0.0/8", Meaning),
+    (TRAFFIC, "[{address: 'unix:/s', forward_auth: {proxy: envoy, peers: [127.0.0.1]}}]", "2:63 listeners.traffic[0].forward_auth.peers", "whoever can open it", Meaning),
+    (TRAFFIC, "[{address: '127.0.0.1:1'}]\n  management: {address: '127.0.0.1:2', forward_auth: {proxy: envoy, peers: [127.0.0.1]}}", "3:40 listeners.management.forward_auth", "on a listener of traffic", Meaning),
     (TRAFFIC, "[{address: 'unix:sock'}]", "2:14 listeners.traffic[0].address", "absolute path", Meaning),
     (TRAFFIC, "[{address: '127.0.0.1:8082'}]", "3:12 listeners.health.address", "no other listener has", Meaning),
     (TRAFFIC, "[{address: '127.0.0.1:1', name: health}]", "3:3 listeners.health.name", "no other listener has", Meaning),

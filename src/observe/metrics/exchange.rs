@@ -178,8 +178,11 @@ impl When {
             | Denied::HeadTimeout
             | Denied::HeadersTooLarge
             | Denied::TargetTooLong
+            | Denied::ForwardAuthPeer
             | Denied::NoService => Self::BeforeMatch,
-            Denied::PathAmbiguous | Denied::MethodRefused | Denied::MethodNotAllowed => Self::Either,
+            Denied::ForwardAuthInvalid | Denied::PathAmbiguous | Denied::MethodRefused | Denied::MethodNotAllowed => {
+                Self::Either
+            }
             Denied::BodyTooLarge
             | Denied::BodyTimeout
             | Denied::BodyMalformed

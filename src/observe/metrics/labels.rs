@@ -63,6 +63,18 @@ impl From<&Auth> for Scheme {
 }
 
 label! {
+    /// What another proxy was told about a request that it forwards itself.
+    pub Decision, "decision" {
+        /// It may be forwarded.
+        Allowed => "allowed",
+        /// Policy said no.
+        Denied => "denied",
+        /// Something broke, so the answer was no.
+        Failed => "failed",
+    }
+}
+
+label! {
     /// The first digit of a status; what histograms are split by.
     pub(super) CodeClass, "code_class" {
         /// 101, for an upgrade.

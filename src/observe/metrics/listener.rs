@@ -12,6 +12,7 @@ use super::group::Counters;
 use super::group::Group;
 use super::group::LateGauge;
 use super::labels::ConnectionEnd;
+use super::labels::Decision;
 use super::labels::HandshakeFailure;
 use super::labels::Shed;
 use super::labels::TlsVersion;
@@ -24,6 +25,7 @@ pub struct ListenerMetrics {
     closed: Counters<ConnectionEnd>,
     shed: Counters<Shed>,
     auth_throttled: IntCounter,
+    decisions: Counters<Decision>,
     accept_errors: IntCounter,
     handshakes: Counters<TlsVersion>,
     handshake_failures: Counters<HandshakeFailure>,
@@ -51,6 +53,12 @@ impl ListenerMetrics {
                 "auth_throttled_total",
                 "Credentials that were not accepted from addresses with too many of them in the last minute (429).",
             ),
+            decisions: group
+                .counters(
+                    "forward_auth_decisions_total",
+                    "Answers to what another proxy asked about requests that it forwards (decision: allowed, denied, failed).",
+                )
+                .with_all(),
             accept_errors: group.counter(
                 "accept_errors_total",
                 "Connections that could not be accepted; at the limit of file descriptors this rises.",
@@ -92,6 +100,11 @@ impl ListenerMetrics {
     /// Counts a failed authentication above the limit of its address.
     pub fn auth_throttled(&self) {
         self.auth_throttled.inc();
+    }
+
+    /// Counts an answer to another proxy's question.
+    pub fn decided(&self, decision: Decision) {
+        self.decisions.inc(decision);
     }
 
     /// Counts a connection that could not be accepted.

@@ -78,6 +78,9 @@ fn response(line: &mut Object<'_>, record: &Record, outcome: Outcome) {
 /// What was decided, for whom, by which snapshot.
 fn decision(line: &mut Object<'_>, record: &Record) {
     line.number_if("scoregate.generation", record.generation);
+    if let Some(proxy) = record.asked_by {
+        line.word("scoregate.forward_auth", proxy.as_str());
+    }
     if let Some(in_flight) = &record.service {
         line.word("scoregate.service", in_flight.service().name().as_str());
     }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config;
+use crate::config::AskingPeers;
 use crate::config::Config;
+use crate::config::ForwardAuth;
 use crate::config::Limits;
 use crate::config::Role;
 use crate::config::TokenIssuer;
@@ -74,6 +76,9 @@ pub(super) fn limits(config: &Config) -> HashMap<Name, Arc<Limits>> {
     all.map(|listener| {
         let mut limits = listener.limits.clone();
         limits.shared_addresses.extend(&config.trusted_proxies);
+        if let Some(ForwardAuth { peers: AskingPeers::In(networks), .. }) = &listener.forward_auth {
+            limits.shared_addresses.extend(networks);
+        }
         (listener.name.clone(), Arc::new(limits))
     })
     .collect()

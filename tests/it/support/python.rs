@@ -176,6 +176,15 @@ impl fmt::Debug for PythonError {
     }
 }
 
+/// A program of an environment of `tests/env/`.
+///
+/// # Errors
+///
+/// [`PythonError`] where there is no such environment.
+pub(crate) fn program(environment: &str, name: &str) -> Result<PathBuf, PythonError> {
+    Ok(self::environment(environment)?.join("bin").join(name))
+}
+
 /// A command that runs a script of `tests/servers/` in an environment of `tests/env/`.
 fn python(environment: &str, script: &str) -> Result<Command, PythonError> {
     let mut command = Command::new(self::environment(environment)?.join("bin/python"));
