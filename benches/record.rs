@@ -76,6 +76,7 @@ fn main() {
             observer: Observer::new(
                 Arc::clone(&metrics),
                 writer.log(),
+                Arc::default(),
                 which,
                 Instant::now(),
                 Duration::from_secs(1_795_253_400),

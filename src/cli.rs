@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod client;
 pub mod demo;
+mod explain;
 mod health;
 mod keys;
 mod prove;
@@ -105,6 +106,8 @@ enum Command {
     Store(store::Asked),
     /// Verify and search the audit log.
     Audit(audit::Asked),
+    /// Tell why a request was refused: each check, by which rule, and what would make it pass.
+    Explain(explain::Asked),
     /// Drive a change against a running gateway under load, and report whether anybody noticed.
     Prove(prove::Asked),
     /// Try everything at once: a gateway, a scoring model and a Face-like service, on this machine only.
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::SigningKeys(asked) => signing_keys::signing_keys(asked),
         Command::Store(asked) => store::store(asked),
         Command::Audit(asked) => audit::audit(asked),
+        Command::Explain(asked) => explain::explain(asked),
         Command::Prove(asked) => prove::prove(asked),
         Command::Demo(options) => demo::demo(options),
     }

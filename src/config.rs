@@ -26,6 +26,7 @@ mod suggest;
 mod tests;
 mod units;
 mod upstreams;
+mod written;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -52,6 +53,7 @@ pub use service_limits::{Concurrency, Rate, ServiceLimits};
 pub use services::{Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Upgrades};
 pub use units::{NotADuration, duration as read_duration};
 pub use upstreams::{ClientTls, Endpoint, EndpointAddress, HostHeader, Protocol, Upstream};
+pub use written::Written;
 
 /// A whole gateway.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,6 +10,7 @@ mod keys;
 mod native;
 mod object;
 mod operations;
+mod page;
 mod reply;
 mod routes;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod v2;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -65,12 +67,15 @@ use crate::observe::audit::Act;
 use crate::observe::audit::Audit;
 use crate::observe::audit::Event;
 use crate::observe::audit::NotRecorded;
+use crate::observe::decisions::Decisions;
 use crate::observe::ids::DECISION_ID;
 use crate::observe::ids::Ids;
 use crate::observe::metrics::ListenerMetrics;
+use crate::observe::metrics::Metrics;
 use crate::pipeline::discard;
 use crate::pipeline::issuer_keys::KeyRequests;
 use crate::pipeline::throttle::Throttle;
+use crate::reload::status::Status;
 use crate::snapshot::Snapshot;
 use crate::snapshot::live::Live;
 use crate::store::Store;
@@ -96,12 +101,26 @@ pub struct Management {
     store: Arc<Store>,
     issuer_keys: KeyRequests,
     audit: Audit,
+    observed: Observed,
     /// The first TCP listener of the traffic plane.
     traffic: Mutex<Option<Traffic>>,
     throttle: Throttle,
     ids: Mutex<Ids>,
     /// When this process began, ISO 8601: what SDKs are told of a service's creation, which nobody wrote down.
     started: String,
+}
+
+/// What is seen of a running gateway besides its snapshot and its store.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The configuration's file, to say where in it a rule stands.
+    pub config: PathBuf,
+    /// The last refusals.
+    pub decisions: Arc<Decisions>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How the last change went.
+    pub status: Arc<Status>,
 }
 
 /// Where clients come.
@@ -157,13 +176,21 @@ impl Asked<'_> {
 impl Management {
     /// Answers from the snapshot in force, and changes the store.
     #[must_use]
-    pub fn new(live: Live, store: Arc<Store>, issuer_keys: KeyRequests, audit: Audit, now: UnixSeconds) -> Arc<Self> {
+    pub fn new(
+        live: Live,
+        store: Arc<Store>,
+        issuer_keys: KeyRequests,
+        audit: Audit,
+        observed: Observed,
+        now: UnixSeconds,
+    ) -> Arc<Self> {
         let started = i64::try_from(now.0).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
         Arc::new(Self {
             live,
             store,
             issuer_keys,
             audit,
+            observed,
             traffic: Mutex::default(),
             throttle: Throttle::default(),
             ids: Mutex::default(),
@@ -263,6 +290,7 @@ impl Management {
             now: UnixSeconds::now(),
         };
         match found.route.call {
+            Call::Page => page::answer(&asked).map_err(plain),
             Call::Discovery => Ok(discovery(&asked)),
             Call::Jwks => Ok(reply::public("application/jwk-set+json", snapshot.own_keys.jwks().to_owned())),
             Call::OpenIdConfiguration => Ok(openid_configuration(&asked)),

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod audit;
+pub mod decisions;
 pub mod ids;
 pub mod logs;
 pub mod metrics;

@@ -12,6 +12,8 @@ pub mod bucket;
 pub mod callers;
 pub mod credential;
 pub mod discard;
+mod evidence;
+pub mod explain;
 pub mod find;
 pub mod form;
 pub mod forward;
@@ -58,6 +60,7 @@ use crate::model::source::Source;
 use crate::model::time::UnixSeconds;
 use crate::observe::audit::Audit;
 use crate::observe::audit::NotRecorded;
+use crate::observe::decisions::Needed;
 use crate::observe::metrics::GatewayMetrics;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::record::Observer;
@@ -120,6 +123,8 @@ struct Found {
     service: Option<Arc<Service>>,
     /// The resource that was to be used, or lent to.
     resource: Option<ResourceId>,
+    /// What the call needs and the caller lacks.
+    needed: Option<Needed>,
 }
 
 /// Why the checks of a request have stopped.
@@ -222,6 +227,7 @@ impl Gateway {
                 if refusal.row().status == StatusCode::METHOD_NOT_ALLOWED {
                     allow = find::allow(self.live.borrow_mut().load(), &head);
                 }
+                remember(refusal, &head, &mut found, &mut record);
                 Err((refusal, None, discard::rest(&head, body).await, record))
             }
         };
@@ -245,14 +251,14 @@ impl Gateway {
         detail: Option<&str>,
         found: &Found,
         reader: Reader,
-        record: Record,
+        mut record: Record,
     ) -> Response<AnswerBody> {
         let service = found.service.as_deref();
         if let Some(why) = audited::concerns_credentials(refusal) {
             let resource = found.resource.as_ref().map(ResourceId::as_str);
             self.audit.deny(|| audited::denied(why, resource, service, &record));
         }
-        let refusal = self.throttle(peer, refusal, &record);
+        let refusal = self.throttle(peer, refusal, &mut record);
         refuse(refusal, detail, service, reader, record)
     }
 
@@ -267,17 +273,16 @@ impl Gateway {
 
     /// Counts a credential that was not accepted. One too many from its address is refused without saying more, and costs
     /// the connection.
-    fn throttle(&self, peer: &Peer, refusal: Refusal, record: &Record) -> Refusal {
+    fn throttle(&self, peer: &Peer, refusal: Refusal, record: &mut Record) -> Refusal {
         let source = record.source().map(|address| address.to_canonical());
         let Some(source) = source.filter(|address| !peer.limits.is_shared(address)) else { return refusal };
-        if !audited::is_failed_attempt(refusal) {
-            return refusal;
-        }
+        let Some(why) = audited::failed_attempt(refusal) else { return refusal };
         match self.throttle.failed(Source::of(source), peer.limits.failed_authentications, Instant::now()) {
             Ok(()) => refusal,
             Err(wait) => {
                 self.listener_metrics(&peer.listener).auth_throttled();
                 peer.end_soon();
+                record.throttled(why);
                 Refusal::Denied { why: Denied::AuthThrottled, retry_after: Some(wait) }
             }
         }
@@ -331,7 +336,7 @@ impl Gateway {
             return Ok(Passed::Issue(issue::admit(&snapshot, known)?));
         }
         let allowed = authorize::check(&judge, known, head).map_err(|uncovered| {
-            found.resource = uncovered.resource;
+            (found.resource, found.needed) = (uncovered.resource, uncovered.needed);
             uncovered.why
         })?;
         if let Some(lent) = allowed.lent() {
@@ -395,6 +400,12 @@ fn trusts(snapshot: &Snapshot, peer: &Peer, head: &Parts, record: &mut Record) -
         record.client(client);
     }
     true
+}
+
+/// Leaves with the record what a request showed, for whoever asks why it was refused.
+fn remember(refusal: Refusal, head: &Parts, found: &mut Found, record: &mut Record) {
+    let (resource, needed) = (found.resource.clone(), found.needed.take());
+    record.evidence(evidence::of(refusal, head, found.service.as_deref(), resource, needed));
 }
 
 fn refuse(

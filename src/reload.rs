@@ -9,6 +9,7 @@ pub mod issuers;
 pub mod management_key;
 pub mod read;
 pub mod secret;
+pub mod status;
 pub mod watch;
 
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ use crate::observe::metrics::ReloadTrigger;
 use crate::reload::read::Fetched;
 use crate::reload::secret::BadSecret;
 use crate::reload::secret::read_file;
+use crate::reload::status::Status;
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile;
 use crate::snapshot::compile::CompileError;
@@ -168,6 +170,7 @@ pub struct Reloader {
     problems: Vec<String>,
     /// Modes in the store that count for nothing, as they were logged last.
     ignored: Vec<String>,
+    status: Arc<Status>,
 }
 
 impl Reloader {
@@ -215,7 +218,9 @@ impl Reloader {
             publisher,
             problems: Vec::new(),
             ignored: Vec::new(),
+            status: Arc::default(),
         };
+        reloader.status.published(UnixSeconds::now());
         reloader.tell_ignored();
         Ok((reloader, live))
     }
@@ -238,6 +243,12 @@ impl Reloader {
         &self.problems
     }
 
+    /// How the last change went.
+    #[must_use]
+    pub const fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
     /// Makes what could come into force; `None` when nothing has changed.
     ///
     /// # Errors
@@ -248,10 +259,17 @@ impl Reloader {
             Ok(Some(_)) => {}
             // Nothing changed because what changed could not be loaded: somebody has to look.
             Ok(None) if !self.problems.is_empty() => {
+                self.status.unchanged();
                 self.metrics.gateway.reload_failed(cause.trigger(), ReloadStage::Read);
             }
-            Ok(None) => self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now()),
-            Err(error) => self.metrics.gateway.reload_failed(cause.trigger(), error.stage()),
+            Ok(None) => {
+                self.status.unchanged();
+                self.metrics.gateway.reload_unchanged(cause.trigger(), UnixSeconds::now());
+            }
+            Err(error) => {
+                self.status.refused(error, UnixSeconds::now());
+                self.metrics.gateway.reload_failed(cause.trigger(), error.stage());
+            }
         }
         prepared
     }
@@ -293,6 +311,7 @@ impl Reloader {
         self.metrics.forget_upstreams(&names(config.upstreams.keys()));
         self.metrics.forget_issuers(&names(config.issuers.keys()));
         self.metrics.gateway.reload_published(cause.trigger(), generation, UnixSeconds::now());
+        self.status.published(UnixSeconds::now());
         tracing::info!(generation, ?cause, services = config.services.len(), "a new generation is in force");
         (self.written, self.config, self.inputs) = (written, config, inputs);
         self.tell(problems);
@@ -308,7 +327,8 @@ impl Reloader {
     }
 
     /// A change was given up after it was prepared.
-    pub fn give_up(&self, candidate: &Candidate) {
+    pub fn give_up(&self, candidate: &Candidate, why: &dyn std::error::Error) {
+        self.status.refused(why, UnixSeconds::now());
         self.metrics.gateway.reload_failed(candidate.cause.trigger(), ReloadStage::Listen);
     }
 
@@ -316,6 +336,7 @@ impl Reloader {
     fn tell(&mut self, problems: Vec<String>) {
         if problems != self.problems {
             problems.iter().for_each(|problem| tracing::warn!(problem, "not everything could be loaded"));
+            self.status.problems(&problems);
             self.problems = problems;
         }
     }

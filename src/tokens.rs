@@ -22,6 +22,7 @@ pub mod jwks;
 pub mod limited;
 pub mod own_keys;
 pub mod revocation;
+pub mod said;
 mod shape;
 pub mod signing;
 pub mod verify;

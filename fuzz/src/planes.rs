@@ -19,6 +19,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::Full;
 use scoregate::config;
 use scoregate::manage::Management;
+use scoregate::manage::Observed;
 use scoregate::observe::access_log::AccessLogWriter;
 use scoregate::observe::access_log::LastLines;
 use scoregate::observe::audit::Audit;
@@ -80,7 +81,8 @@ impl World {
             let (live, mut publisher) = live::publish_first(Arc::new(gateway.snapshot(None)));
             let store = Arc::clone(&gateway.store);
             let requests = KeyRequests::new(tokio::sync::mpsc::channel(1).0, Standing::default());
-            let manage = Management::new(live.clone(), Arc::clone(&store), requests, Audit::off(), NOW);
+            let manage =
+                Management::new(live.clone(), Arc::clone(&store), requests, Audit::off(), Observed::default(), NOW);
             let mut watch = store.watch(gateway.state.revision).await.expect("a watch");
             tokio::spawn(async move {
                 while let Some(Event::Changed(update)) = watch.next().await {
@@ -196,7 +198,8 @@ pub(crate) fn access_log(data: &[u8]) {
     let writer = AccessLogWriter::start(Box::new(kept.clone()), Arc::clone(&METRICS)).expect("a thread");
     let now = tokio::time::Instant::now();
     let all = config::AccessLog::On { sample: 1.0 };
-    let observer = Observer::new(Arc::clone(&METRICS), writer.log(), all, now, Duration::from_secs(NOW.0));
+    let observer =
+        Observer::new(Arc::clone(&METRICS), writer.log(), Arc::default(), all, now, Duration::from_secs(NOW.0));
     let peer = Peer { address: None, scheme: http::uri::Scheme::HTTP };
     let mut record = Record::begin(&observer, &request.into_parts().0, &peer, now);
     record.answered(StatusCode::OK);

@@ -50,6 +50,11 @@ pub(super) struct Flaw {
 }
 
 impl Positions {
+    /// The line of a place that is there.
+    pub(super) fn line_of(&self, place: &Place) -> Option<usize> {
+        self.0.get(place).map(|position| position.line)
+    }
+
     /// The position of a place: that of its key or of its `-`, else of the nearest place above it that is there.
     pub(super) fn of(&self, place: &Place) -> Position {
         let mut at = place.clone();

@@ -37,6 +37,11 @@ impl Place {
         Self::default()
     }
 
+    /// The place with this text.
+    pub(super) fn named(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The field of this name below this place.
     pub(super) fn field(&self, name: &str) -> Self {
         if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }

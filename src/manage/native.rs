@@ -4,7 +4,9 @@
 
 mod accounts;
 mod audit;
+mod decisions;
 mod keys;
+mod overview;
 mod revocations;
 mod signing_keys;
 #[cfg(test)]
@@ -50,6 +52,9 @@ pub(super) async fn answer(manage: &Management, call: Native, asked: &Asked<'_>)
         Native::SigningKeys => signing_keys::list(manage, asked).await,
         Native::RotateSigningKey => signing_keys::rotate(manage, asked).await,
         Native::Audit => audit::query(manage, asked).await,
+        Native::Overview => Ok(overview::show(manage, asked)),
+        Native::Decisions => decisions::list(manage, asked),
+        Native::Decision => decisions::explain(manage, asked).await,
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) enum Access {
 /// What is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
+    Page,
     Discovery,
     Jwks,
     OpenIdConfiguration,
@@ -72,6 +73,9 @@ pub(super) enum Native {
     SigningKeys,
     RotateSigningKey,
     Audit,
+    Overview,
+    Decisions,
+    Decision,
 }
 
 /// Whose keys a call of the project's own API is about.
@@ -103,6 +107,8 @@ const OWNER: Access = Access::From(Role::Owner);
 /// The table. Of rows that fit a request the first one decides.
 #[rustfmt::skip]
 pub(super) static ROUTES: &[Route] = &[
+    row(Method::GET, "/", Access::Anyone, Call::Page),
+    row(Method::GET, "/dashboard/{name}", Access::Anyone, Call::Page),
     row(Method::GET, "/discovery", Access::Anyone, Call::Discovery),
     row(Method::GET, "/.well-known/jwks.json", Access::Anyone, Call::Jwks),
     row(Method::GET, "/.well-known/openid-configuration", Access::Anyone, Call::OpenIdConfiguration),
@@ -144,6 +150,9 @@ pub(super) static ROUTES: &[Route] = &[
     row(Method::GET, "/api/v1/signing-keys", READER, Call::Native(Native::SigningKeys)),
     row(Method::POST, "/api/v1/signing-keys/rotate", OWNER, Call::Native(Native::RotateSigningKey)),
     row(Method::GET, "/api/v1/audit", OWNER, Call::Native(Native::Audit)),
+    row(Method::GET, "/api/v1/overview", READER, Call::Native(Native::Overview)),
+    row(Method::GET, "/api/v1/decisions", READER, Call::Native(Native::Decisions)),
+    row(Method::GET, "/api/v1/decisions/{name}", READER, Call::Native(Native::Decision)),
 ];
 
 /// A request that a row fits.
@@ -278,7 +287,10 @@ mod tests {
             (Method::GET, "/modelmanagement/v1.0/services".to_owned(), None),
             (Method::GET, "/modelmanagement/v1.0/a/s/b/rg/c/d/e/w/services".to_owned(), None),
             (Method::GET, "/discovery/".to_owned(), None),
-            (Method::GET, "/".to_owned(), None),
+            (Method::GET, "/".to_owned(), Some(Call::Page)),
+            (Method::GET, "/dashboard/app.js".to_owned(), Some(Call::Page)),
+            (Method::GET, "/dashboard/".to_owned(), None),
+            (Method::GET, "//".to_owned(), None),
             (Method::GET, String::new(), None),
         ] {
             let got = find(&method, &path).ok().map(|found| found.route.call);

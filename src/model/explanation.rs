@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
+use crate::model::time::UnixSeconds;
 
 /// The checks of a request, in their order. A refusal belongs to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +166,10 @@ pub struct Explanation {
     /// Its identifier; none where no request was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// When the request ended, seconds since 1970.
+    pub at: Option<UnixSeconds>,
+    /// The generation that decided.
+    pub generation: Option<u64>,
     /// The service that matched.
     pub service: Option<String>,
     /// The reason's code; none where the request passed.
@@ -175,6 +180,9 @@ pub struct Explanation {
     pub checks: Vec<Check>,
     /// What makes the request pass; none where it did.
     pub advice: Option<String>,
+    /// What is to be known of the explanation itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// One check of a request.
@@ -240,10 +248,12 @@ impl fmt::Display for Explanation {
         for check in &self.checks {
             write!(f, "{check}")?;
         }
-        match &self.advice {
-            Some(advice) => writeln!(f, "\nTo make it pass: {}", plain(advice)),
-            None => Ok(()),
+        for (label, text) in [("To make it pass", &self.advice), ("Note", &self.note)] {
+            if let Some(text) = text {
+                writeln!(f, "\n{label}: {}", plain(text))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -313,11 +323,14 @@ mod tests {
         check.input = "GET /\u{1b}[2J\n".to_owned();
         let explanation = Explanation {
             decision: None,
+            at: None,
+            generation: None,
             service: None,
             code: Some("path_ambiguous".to_owned()),
             status: Some(400),
             checks: vec![check],
             advice: Some("Send it plainly.".to_owned()),
+            note: None,
         };
         assert_eq!(
             explanation.to_string(),

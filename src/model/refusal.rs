@@ -246,6 +246,15 @@ impl Refusal {
             Self::Failed(failed) => failed.row(),
         }
     }
+
+    /// What the row's documentation says.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Denied { why, .. } => why.about(),
+            Self::Failed(failed) => failed.about(),
+        }
+    }
 }
 
 impl From<Denied> for Refusal {

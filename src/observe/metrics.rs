@@ -11,6 +11,7 @@ mod issuer;
 mod labels;
 mod listener;
 mod service;
+mod totals;
 mod upstream;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub use self::listener::OpenConnection;
 pub use self::service::InFlight;
 pub use self::service::Queued;
 pub use self::service::ServiceMetrics;
+pub use self::totals::Totals;
 pub use self::upstream::UpstreamMetrics;
 
 /// The label value of `service` while no service has been matched. Not a [`Name`], so no service can be called that.

@@ -4,6 +4,7 @@
 //! panic. Nothing is formatted before that, and most of what is kept is shared with the request itself.
 //! No credential and no query is ever given to a record.
 
+mod decided;
 mod line;
 mod object;
 mod observer;
@@ -29,10 +30,12 @@ use http::uri::Scheme as UrlScheme;
 use tokio::time::Instant;
 
 use crate::config::AskingProxy;
+use crate::model::refusal::Denied;
 use crate::model::refusal::Failed;
 use crate::model::refusal::Refusal;
 use crate::model::time::UnixSeconds;
 
+use super::decisions::Evidence;
 use super::ids::Id;
 use super::ids::request_id;
 use super::metrics::Exchange;
@@ -80,6 +83,8 @@ pub struct Record {
     upstream: Option<Sent>,
     status: Option<StatusCode>,
     refusal: Option<Refusal>,
+    /// Only a refused request has some.
+    evidence: Option<Box<Evidence>>,
     ending: Ending,
     request_bytes: Option<ByteCount>,
     response_bytes: u64,
@@ -152,6 +157,7 @@ impl Record {
             upstream: None,
             status: None,
             refusal: None,
+            evidence: None,
             ending: Ending::Open,
             request_bytes: None,
             response_bytes: 0,
@@ -294,6 +300,16 @@ impl Record {
         }
     }
 
+    /// What a request that is refused showed, for whoever asks why.
+    pub fn evidence(&mut self, evidence: Evidence) {
+        self.evidence = Some(Box::new(evidence));
+    }
+
+    /// The caller is told that it fails too often, and not that it failed by this.
+    pub fn throttled(&mut self, why: Denied) {
+        self.evidence.get_or_insert_default().throttled = Some(why);
+    }
+
     /// The answer stopped in the middle, and the client did not cause it.
     pub fn broke_off(&mut self, failed: Failed) {
         self.ending = Ending::BrokenOff(failed);
@@ -373,6 +389,10 @@ impl Drop for Record {
         let outcome = self.outcome();
         self.count(outcome, duration);
         self.observer.log(self, outcome, ended, duration);
+        if let Outcome::Refused(refusal) = outcome {
+            let evidence = self.evidence.take().map(|evidence| *evidence).unwrap_or_default();
+            self.observer.remember(self, refusal, evidence, ended);
+        }
     }
 }
 

@@ -39,11 +39,13 @@ pub(super) fn concerns_credentials(refusal: Refusal) -> Option<Denied> {
     }
 }
 
-/// Whether a credential was shown and not accepted. That there was none is no attempt.
-pub(super) fn is_failed_attempt(refusal: Refusal) -> bool {
+/// Why a credential that was shown was not accepted. That there was none is no attempt.
+pub(super) fn failed_attempt(refusal: Refusal) -> Option<Denied> {
     match refusal {
-        Refusal::Denied { why, .. } => why.row().status == StatusCode::UNAUTHORIZED && why != Denied::CredentialMissing,
-        Refusal::Failed(_) => false,
+        Refusal::Denied { why, .. } => {
+            (why.row().status == StatusCode::UNAUTHORIZED && why != Denied::CredentialMissing).then_some(why)
+        }
+        Refusal::Failed(_) => None,
     }
 }
 

@@ -7,12 +7,14 @@ use http::request::Parts;
 use crate::model::feature::FeatureSet;
 use crate::model::refusal::Denied;
 use crate::model::resource::ResourceId;
+use crate::observe::decisions::Needed;
 use crate::pipeline::Judge;
 use crate::pipeline::authenticate::Authenticated;
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::authenticate::approvals;
 use crate::pipeline::credential;
 use crate::pipeline::find::Routed;
+use crate::snapshot::features;
 use crate::tokens::limited::LimitedToken;
 
 /// A request that may be made.
@@ -53,6 +55,8 @@ pub struct Uncovered {
     pub why: Denied,
     /// The caller's resource.
     pub resource: Option<ResourceId>,
+    /// What the call needs.
+    pub needed: Option<Needed>,
 }
 
 /// Checks the features that a call needs. A call that no rule gates does not look at LimitedAccessTokens.
@@ -64,7 +68,19 @@ pub fn check<'s>(judge: &Judge<'s>, known: Authenticated<'s>, head: &Parts) -> R
     let (routed, caller) = known.into_parts();
     match grant(judge, &routed, &caller, head) {
         Ok((grant, lent)) => Ok(Authorized { routed, caller, grant, lent }),
-        Err(why) => Err(Uncovered { why, resource: caller.resource().cloned() }),
+        Err(why) => {
+            let needed = needed(judge, &routed, head);
+            Err(Uncovered { why, resource: caller.resource().cloned(), needed })
+        }
+    }
+}
+
+/// What a call needs, once more, for whoever asks why it was refused.
+fn needed(judge: &Judge<'_>, routed: &Routed<'_>, head: &Parts) -> Option<Needed> {
+    let names = judge.snapshot.features.clone();
+    match routed.service().features.needs(&head.method, routed.path(), head.uri.query()) {
+        features::Needed::Nothing => None,
+        features::Needed::Features { all_of, any_of } => Some(Needed { names, all_of, any_of }),
     }
 }
 

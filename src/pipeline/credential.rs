@@ -96,6 +96,15 @@ fn parameter<'r>(query: Option<&'r str>, name: &str) -> Result<Option<Cow<'r, [u
     }
 }
 
+/// How often a parameter stands in a query, and how long its first value is; `None` where it does not.
+#[must_use]
+pub fn parameters(query: Option<&str>, name: &str) -> Option<(usize, usize)> {
+    let mut values =
+        pairs(query.unwrap_or_default()).filter(|(found, _)| decoded(found).as_deref() == Some(name.as_bytes()));
+    let (_, first) = values.next()?;
+    Some((1 + values.count(), first.len()))
+}
+
 /// The query without the parameters that hold a key; `None` when nothing is left.
 #[must_use]
 pub fn without_keys(sources: &[KeySource], query: &str) -> Option<String> {

@@ -38,6 +38,7 @@ use crate::pipeline::headers;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::refuse::Reader;
 use crate::pipeline::relay::AnswerBody;
+use crate::pipeline::remember;
 use crate::snapshot::forward_auth::ForwardAuth;
 use crate::upstream::client_body::ClientBody;
 
@@ -89,6 +90,9 @@ impl Gateway {
         let mut response = match judged {
             Ok(admitted) => yes(&admitted, record),
             Err(refusal) => {
+                if let Ok(head) = &asked {
+                    remember(refusal, head, &mut found, &mut record);
+                }
                 // Never as to a gRPC client, who is told no by a 200.
                 let reader = if question.method == Method::HEAD { Reader::HeadOnly } else { Reader::Http };
                 let response = self.refuse(peer, refusal, None, &found, reader, record);

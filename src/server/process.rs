@@ -20,6 +20,7 @@ use crate::config::Address;
 use crate::config::Config;
 use crate::health::Health;
 use crate::manage::Management;
+use crate::manage::Observed;
 use crate::manage::Traffic;
 use crate::model::time::UnixSeconds;
 use crate::observe::access_log::AccessLogWriter;
@@ -27,6 +28,7 @@ use crate::observe::access_log::LastLines;
 use crate::observe::audit::Audit;
 use crate::observe::audit::AuditError;
 use crate::observe::audit::AuditWriter;
+use crate::observe::decisions::Decisions;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::ReloadStage;
 use crate::observe::record::Observer;
@@ -180,6 +182,7 @@ impl Process {
         let draining = Arc::clone(&shared.draining);
         let standing = Standing::default();
         let (cause, causes) = mpsc::channel(1);
+        let decisions = Arc::new(Decisions::default());
         let (key_request, keys_wanted) = mpsc::channel(KEY_REQUESTS);
         let (new_keys_sender, new_keys) = mpsc::channel(16);
         let log =
@@ -188,15 +191,23 @@ impl Process {
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
             let (audit, shared, which) = (audit.clone(), shared.clone(), config.access_log);
+            let recent = decisions.of_worker();
             move || {
-                let observer = Observer::new(metrics, log, which, Instant::now(), since_epoch());
+                let observer = Observer::new(metrics, log, recent, which, Instant::now(), since_epoch());
                 Gateway::new(reader, observer, requests, audit, shared, seed(index))
             }
         };
         let fleet = Fleet::start((0..worker_count(&config)).map(worker)).map_err(StartError::Thread)?;
         let health = Health::new(Arc::clone(&metrics), Arc::clone(&draining));
         let requests = KeyRequests::new(key_request, Arc::clone(&standing));
-        let management = Management::new(live.clone(), Arc::clone(&store), requests, audit.clone(), UnixSeconds::now());
+        let observed = Observed {
+            config: path.clone(),
+            decisions,
+            metrics: Arc::clone(&metrics),
+            status: Arc::clone(reloader.status()),
+        };
+        let management =
+            Management::new(live.clone(), Arc::clone(&store), requests, audit.clone(), observed, UnixSeconds::now());
         let store_feed = StoreFeed::start(Arc::clone(&store), store_watch, Arc::clone(&metrics));
         let mut process = Self {
             planes: Planes::new(live.clone(), Arc::clone(&metrics), health.clone(), management),
@@ -371,7 +382,7 @@ impl Process {
             }
             Err(error) => {
                 self.audit.tell(|| audited::failed(cause, ReloadStage::Listen));
-                self.reloader.give_up(&candidate);
+                self.reloader.give_up(&candidate, &error);
                 tracing::error!(%error, ?cause, "the change was refused; what runs goes on");
                 Outcome::Refused
             }

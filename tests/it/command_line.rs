@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
+use scoregate::model::refusal::Denied;
+use scoregate::model::refusal::Failed;
 use serde_json::Value;
 use serde_json::json;
 
@@ -292,6 +294,56 @@ fn a_rotated_signing_key_signs_and_the_old_one_still_verifies() {
         assert_eq!(row.and_then(|row| row.last()), Some(&signs), "{kid}\n{table}");
     }
     assert_eq!(stage.call("/dated", token.trim_end()), 200);
+}
+
+#[test]
+fn a_refusal_is_explained_by_the_line_that_decided() {
+    let stage = Stage::start();
+    let answer = client::get(stage.gateway.traffic(), "/iris/score", &[("authorization", "Bearer no-key-of-anybodys")]);
+    let id = answer.header("x-scoregate-decision-id").unwrap();
+    let told = eventually("the refusal is remembered", || {
+        Some(stage.run_as("reader", &["explain", id])).filter(|ran| ran.code == Some(0))
+    })
+    .stdout;
+    let config = std::fs::read_to_string(stage.gateway.config()).unwrap();
+    let line = 1 + config.lines().position(|line| line.starts_with("  iris:")).unwrap();
+    for want in [
+        format!("decision   {id}\n"),
+        "verdict    refused: key_unknown (401)\n".to_owned(),
+        format!("rule        gateway.yaml:{line} services.iris.match\n"),
+        "saw         header authorization: 25 bytes\n".to_owned(),
+        "store: services/iris primary, secondary".to_owned(),
+        format!("To make it pass: {}\n", Denied::KeyUnknown.advice()),
+    ] {
+        assert!(told.contains(&want), "want {want:?} in\n{told}");
+    }
+    assert_eq!(stage.document(&["explain", &format!("urn:scoregate:decision:{id}")])["code"], "key_unknown");
+    let forgotten = stage.run_as("reader", &["explain", "00000000000000000000000000000000"]);
+    assert!(forgotten.code == Some(1) && forgotten.stderr.contains("the access log has its reason"), "{forgotten:?}");
+    assert_eq!(stage.run_as("reader", &["explain", "this"]).code, Some(2));
+}
+
+/// Each command and option that an advice names is one.
+#[test]
+fn what_an_advice_tells_to_run_can_be_run() {
+    let advices = Denied::ALL.iter().map(|why| why.advice()).chain(Failed::ALL.iter().map(|failed| failed.advice()));
+    let mut seen = 0;
+    for command in advices
+        .flat_map(|advice| advice.split('`').skip(1).step_by(2))
+        .filter_map(|code| code.strip_prefix("scoregate "))
+    {
+        let definition = scoregate::cli::definition();
+        let mut at = &definition;
+        for word in command.split(' ') {
+            if let Some(option) = word.strip_prefix("--") {
+                assert!(at.get_arguments().any(|argument| argument.get_long() == Some(option)), "{command}: {word}");
+            } else {
+                at = at.find_subcommand(word).unwrap_or_else(|| panic!("{command}: {word} is no command"));
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen} commands");
 }
 
 #[test]

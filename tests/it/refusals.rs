@@ -1,6 +1,7 @@
 //! Every answer that is the gateway's own: a row at least for each way to say no, provoked from outside.
 
 mod calls;
+mod explained;
 pub(crate) mod stage;
 
 use std::io::Write as _;

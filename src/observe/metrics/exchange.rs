@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::StatusCode;
+use prometheus::HistogramVec;
 use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 
@@ -106,6 +107,16 @@ impl Exchange {
         if request.response_bytes > 0 {
             self.response_bytes.inc_by(request.response_bytes);
         }
+    }
+
+    /// The durations of the requests that have ended, by class of status.
+    pub(super) fn durations(&self) -> &HistogramVec {
+        self.duration.series()
+    }
+
+    /// How many requests were refused by policy.
+    pub(super) fn denied_so_far(&self) -> u64 {
+        self.denials.sum()
     }
 
     pub(in crate::observe) fn denied(&self, why: Denied) {

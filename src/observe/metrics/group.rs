@@ -248,6 +248,11 @@ impl<L: Label, S: Series> Family<L, S> {
         }
     }
 
+    /// The series of all values.
+    pub(super) fn series(&self) -> &S {
+        &self.series
+    }
+
     /// The metric of this value. Always there: a value's index is below the number of values.
     fn of(&self, value: L) -> Option<&S::Metric> {
         let handle = self.handles.get(value.index())?;
@@ -256,6 +261,11 @@ impl<L: Label, S: Series> Family<L, S> {
 }
 
 impl<L: Label> Counters<L> {
+    /// All values together.
+    pub(super) fn sum(&self) -> u64 {
+        self.handles.iter().filter_map(OnceLock::get).map(IntCounter::get).sum()
+    }
+
     pub(super) fn inc(&self, value: L) {
         if let Some(counter) = self.of(value) {
             counter.inc();

@@ -115,6 +115,10 @@ impl ServiceMetrics {
         Queued { service: self, since: Instant::now() }
     }
 
+    pub(super) fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     pub(in crate::observe) fn exchange(&self) -> &Exchange {
         &self.exchange
     }

@@ -157,7 +157,7 @@ fn who(line: &mut Object<'_>, principal: &Principal) {
 
 /// The host that was asked for, without user information, which can hold a password, and without the port: that
 /// of the target where it names one (HTTP/2, absolute form), else that of `Host`.
-fn host(record: &Record) -> Option<Cow<'_, str>> {
+pub(super) fn host(record: &Record) -> Option<Cow<'_, str>> {
     let of_target = record.uri.authority().map(|authority| Cow::Borrowed(authority.as_str()));
     match of_target.or_else(|| record.host.as_ref().map(text))? {
         Cow::Borrowed(asked) => Some(Cow::Borrowed(host_of(asked))),
@@ -190,7 +190,7 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 /// The first characters of a text.
-fn cut(text: &str, characters: usize) -> &str {
+pub(super) fn cut(text: &str, characters: usize) -> &str {
     if text.len() <= characters {
         return text;
     }

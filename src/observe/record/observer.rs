@@ -9,12 +9,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::model::refusal::Refusal;
 use crate::observe::access_log::AccessLog;
+use crate::observe::decisions::Evidence;
+use crate::observe::decisions::Recent;
 use crate::observe::ids::Ids;
 use crate::observe::metrics::Metrics;
 
 use super::Outcome;
 use super::Record;
+use super::decided;
 use super::line;
 use super::stamp::Stamp;
 
@@ -23,6 +27,7 @@ use super::stamp::Stamp;
 pub struct Observer {
     metrics: Arc<Metrics>,
     log: AccessLog,
+    recent: Arc<Recent>,
     ids: Ids,
     sampling: Cell<Sampling>,
     clock: Cell<Clock>,
@@ -30,11 +35,12 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// An observer that logs what the configuration says; `now` and `since_epoch` are the same moment.
+    /// An observer that logs what the configuration says and remembers refusals in `recent`; `now` and `since_epoch` are the same moment.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
         log: AccessLog,
+        recent: Arc<Recent>,
         which: config::AccessLog,
         now: Instant,
         since_epoch: Duration,
@@ -42,6 +48,7 @@ impl Observer {
         Rc::new(Self {
             metrics,
             log,
+            recent,
             ids: Ids::new(),
             sampling: Cell::new(Sampling::new(which)),
             clock: Cell::new(Clock { at: now, since_epoch }),
@@ -81,6 +88,10 @@ impl Observer {
                 line::write(buffer, record, outcome, stamp.at(since_epoch), duration)
             });
         }
+    }
+
+    pub(super) fn remember(&self, record: &Record, refusal: Refusal, evidence: Evidence, ended: Instant) {
+        self.recent.remember(decided::decision(record, refusal, evidence, self.clock.get().at(ended)));
     }
 
     fn wants(&self, outcome: Outcome) -> bool {

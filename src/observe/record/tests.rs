@@ -58,7 +58,7 @@ fn lines_of(metrics: &Arc<Metrics>, which: config::AccessLog, requests: impl FnO
     let sink = Kept::default();
     let writer = AccessLogWriter::start(Box::new(sink.clone()), Arc::clone(metrics)).unwrap();
     let now = Duration::from_millis(1_795_253_400_125);
-    let observer = Observer::new(Arc::clone(metrics), writer.log(), which, Instant::now(), now);
+    let observer = Observer::new(Arc::clone(metrics), writer.log(), Arc::default(), which, Instant::now(), now);
     requests(&observer);
     drop(observer);
     assert_eq!(writer.finish(Duration::from_secs(10)), LastLines::Written);
