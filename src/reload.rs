@@ -144,7 +144,7 @@ pub struct Candidate {
     /// What was written, with the modes that the store says.
     pub config: Arc<Config>,
     written: Arc<Config>,
-    inputs: Inputs,
+    inputs: Arc<Inputs>,
     snapshot: Snapshot,
     cause: Cause,
     /// What of it does not work, one line each.
@@ -165,8 +165,11 @@ pub struct Reloader {
     written: Arc<Config>,
     /// With the modes that the store says.
     config: Arc<Config>,
-    inputs: Inputs,
+    inputs: Arc<Inputs>,
     publisher: Publisher,
+    /// Snapshots that were in force. Whoever lets go of one last has to take it down, which takes long where it is
+    /// large, and must be nobody who serves.
+    replaced: Vec<Arc<Snapshot>>,
     problems: Vec<String>,
     /// Modes in the store that count for nothing, as they were logged last.
     ignored: Vec<String>,
@@ -214,8 +217,9 @@ impl Reloader {
             fetched: Fetched::default(),
             written,
             config,
-            inputs,
+            inputs: Arc::new(inputs),
             publisher,
+            replaced: Vec::new(),
             problems: Vec::new(),
             ignored: Vec::new(),
             status: Arc::default(),
@@ -254,6 +258,7 @@ impl Reloader {
     /// # Errors
     /// Any [`ReloadError`] but [`ReloadError::Unloadable`]: it is counted, and what runs goes on.
     pub async fn prepare(&mut self, cause: Cause) -> Result<Option<Candidate>, ReloadError> {
+        self.take_down_replaced();
         let prepared = self.try_prepare(cause).await;
         match &prepared {
             Ok(Some(_)) => {}
@@ -275,6 +280,11 @@ impl Reloader {
     }
 
     async fn try_prepare(&mut self, cause: Cause) -> Result<Option<Candidate>, ReloadError> {
+        if cause == Cause::StoreChanged
+            && let Some(candidate) = self.prepare_rotation()?
+        {
+            return Ok(Some(candidate));
+        }
         let written = match cause {
             Cause::StoreChanged | Cause::IssuerKeys => Arc::clone(&self.written),
             Cause::Start | Cause::FileChanged | Cause::Hangup => Arc::new(read_config(&self.path)?),
@@ -286,6 +296,7 @@ impl Reloader {
         let mut problems: Vec<String> = unread.iter().map(ToString::to_string).collect();
         let previous = self.publisher.current();
         let same_store = self.state.revision == previous.store_revision;
+        let inputs = Arc::new(inputs);
         if written == self.written && inputs == self.inputs && same_store {
             self.tell(problems);
             return Ok(None);
@@ -302,14 +313,45 @@ impl Reloader {
         Ok(Some(Candidate { config, written, inputs, snapshot, cause, problems }))
     }
 
+    /// What could come into force where keys in the store, or revocations, are all that has changed, at the cost of
+    /// those; `None` where it is more, or what is in force lacks something that might be had by now.
+    fn prepare_rotation(&self) -> Result<Option<Candidate>, ReloadError> {
+        let previous = self.publisher.current();
+        let Some(owners) = self.state.rotated_after(previous.store_revision) else { return Ok(None) };
+        if !self.problems.is_empty() || self.state.revision == previous.store_revision {
+            return Ok(None);
+        }
+        let compiled = compile::rotated(
+            Sources {
+                config: &self.config,
+                inputs: &self.inputs,
+                state: &self.state,
+                previous: Some(&previous),
+                metrics: &self.metrics,
+                now: UnixSeconds::now(),
+            },
+            &owners,
+        )?;
+        Ok(compiled.map(|Compiled { snapshot, problems }| Candidate {
+            config: Arc::clone(&self.config),
+            written: Arc::clone(&self.written),
+            inputs: Arc::clone(&self.inputs),
+            snapshot,
+            cause: Cause::StoreChanged,
+            problems,
+        }))
+    }
+
     /// Puts a change in force. Requests that are under way go on with the snapshot that they began with.
     pub fn publish(&mut self, candidate: Candidate) {
         let Candidate { config, written, inputs, snapshot, cause, problems } = candidate;
         let generation = snapshot.generation;
-        self.publisher.publish(Arc::new(snapshot));
-        self.metrics.forget_services(&names(config.services.keys()));
-        self.metrics.forget_upstreams(&names(config.upstreams.keys()));
-        self.metrics.forget_issuers(&names(config.issuers.keys()));
+        self.replaced.push(self.publisher.publish(Arc::new(snapshot)));
+        if !Arc::ptr_eq(&config, &self.config) {
+            self.metrics.forget_services(&names(config.services.keys()));
+            self.metrics.forget_upstreams(&names(config.upstreams.keys()));
+            self.metrics.forget_issuers(&names(config.issuers.keys()));
+        }
         self.metrics.gateway.reload_published(cause.trigger(), generation, UnixSeconds::now());
         self.status.published(UnixSeconds::now());
         tracing::info!(generation, ?cause, services = config.services.len(), "a new generation is in force");
@@ -317,6 +359,10 @@ impl Reloader {
         self.tell(problems);
         self.tell_ignored();
         self.say_whether_complete();
+    }
+
+    fn take_down_replaced(&mut self) {
+        self.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// A generation that lacks something is in force all the same; the gauge that alerts look at says so.

@@ -1,5 +1,6 @@
 //! What a request reads: compiled from configuration and store, immutable, swapped as one.
 
+mod accounts;
 pub mod certificate;
 pub mod compile;
 pub mod features;
@@ -30,6 +31,7 @@ use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
 use crate::model::resource::ResourceId;
+use crate::snapshot::accounts::Accounts;
 use crate::snapshot::forward_auth::ForwardAuth;
 use crate::snapshot::keys::KeyTable;
 use crate::snapshot::management::Management;
@@ -79,14 +81,6 @@ pub struct Snapshot {
     accounts: Accounts,
 }
 
-/// The accounts, by number, name and resource.
-#[derive(Debug, Default)]
-struct Accounts {
-    all: Vec<Account>,
-    by_name: HashMap<Name, u32>,
-    by_resource: HashMap<ResourceId, u32>,
-}
-
 impl Snapshot {
     /// What a listener bears of its clients; the usual for one that is not configured any longer.
     #[must_use]
@@ -97,23 +91,23 @@ impl Snapshot {
     /// The account with this number.
     #[must_use]
     pub fn account(&self, index: u32) -> Option<&Account> {
-        self.accounts.all.get(usize::try_from(index).ok()?)
+        self.accounts.get(index)
     }
 
     /// The account with this name.
     #[must_use]
     pub fn account_named(&self, name: &Name) -> Option<&Account> {
-        self.account(*self.accounts.by_name.get(name)?)
+        self.accounts.get(self.accounts.number_of(name)?)
     }
 
     /// The account with this resource.
     #[must_use]
     pub fn account_of(&self, resource: &ResourceId) -> Option<&Account> {
-        self.account(*self.accounts.by_resource.get(resource)?)
+        self.accounts.with_resource(resource)
     }
 
     /// Every account, in the order of their names.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
-        self.accounts.all.iter()
+        self.accounts.iter()
     }
 }

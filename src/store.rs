@@ -6,6 +6,7 @@
 //! the snapshot, which is compiled from the [`state::State`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use self::embedded::Embedded;
 use self::engine::{Batch, CommitError, Contents, Engine, Record, Revision, Unavailable, Watch};
@@ -34,6 +35,7 @@ pub mod records;
 pub mod reseal;
 pub mod revocations;
 pub mod revoked;
+mod rotations;
 pub mod seal;
 pub mod signing;
 pub mod slots;
@@ -46,7 +48,7 @@ pub(crate) mod testing;
 #[derive(Debug)]
 pub struct Store {
     engine: Engines,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
 }
 
 /// One of the engines.
@@ -141,8 +143,8 @@ impl Store {
 
     /// Joins an engine and what seals for it.
     #[must_use]
-    pub const fn new(engine: Engines, sealer: Sealer) -> Self {
-        Self { engine, sealer }
+    pub fn new(engine: Engines, sealer: Sealer) -> Self {
+        Self { engine, sealer: Arc::new(sealer) }
     }
 
     /// Reads everything.
@@ -150,7 +152,17 @@ impl Store {
     /// # Errors
     /// [`Unavailable`].
     pub async fn read(&self) -> Result<State, Unavailable> {
-        Ok(State::from_records(&self.engine.read_all().await?, &self.sealer))
+        match &self.engine {
+            Engines::Embedded(engine) => {
+                // Record by record: all of them at once would be several times what is kept of them.
+                let sealer = Arc::clone(&self.sealer);
+                let take = move |state: &mut State, record: &Record| state.take(record, &sealer);
+                let (state, revision) = engine.fold(State::default(), take).await?;
+                Ok(state.read_at(revision))
+            }
+            #[cfg(feature = "etcd")]
+            Engines::Etcd(engine) => Ok(State::from_records(&Box::pin(engine.read_all()).await?, &self.sealer)),
+        }
     }
 
     /// Tells every commit after the revision of a [`State`]; [`Store::follow`] applies what it tells.

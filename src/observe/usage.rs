@@ -1,11 +1,13 @@
 //! How much a key is used: how often, when last, and by how many callers. It outlives snapshots.
 //!
-//! A request marks a use with relaxed atomics: no lock, no allocation, and no cost that grows with what was counted.
+//! A request marks a use with relaxed atomics: no lock, no allocation but with
+//! the first one of a key, and no cost that grows with what was counted.
 
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::hash::RandomState;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -20,7 +22,8 @@ pub struct KeyUsage {
     uses: AtomicU64,
     /// Zero is never: nobody used a key in 1970.
     last_seen: AtomicU64,
-    callers: Callers,
+    /// Made by the first use: many keys are never used, and this is most of what one of them takes.
+    callers: OnceLock<Box<Callers>>,
 }
 
 /// Whether a key is the one that its slot holds.
@@ -47,7 +50,7 @@ impl KeyUsage {
     /// A key that is watched from `since` on.
     #[must_use]
     pub fn new(since: UnixSeconds) -> Self {
-        Self { since, uses: AtomicU64::new(0), last_seen: AtomicU64::new(0), callers: Callers::new() }
+        Self { since, uses: AtomicU64::new(0), last_seen: AtomicU64::new(0), callers: OnceLock::new() }
     }
 
     /// Counts a use; `caller` is `None` where a caller has no address.
@@ -57,7 +60,7 @@ impl KeyUsage {
             self.last_seen.fetch_max(now.0, Ordering::Relaxed);
         }
         if let Some(caller) = caller {
-            self.callers.add(caller);
+            self.callers.get_or_init(|| Box::new(Callers::new())).add(caller);
         }
     }
 
@@ -83,7 +86,7 @@ impl KeyUsage {
     /// From how many addresses, about: up to ten are told to within one or two, many with a standard error of 9 %.
     #[must_use]
     pub fn callers(&self) -> u64 {
-        self.callers.estimate()
+        self.callers.get().map_or(0, |callers| callers.estimate())
     }
 }
 

@@ -6,11 +6,13 @@
 mod accounts;
 mod keys;
 mod planes;
+mod rotated;
 mod services;
 mod tokens;
 
 use std::sync::Arc;
 
+pub use self::rotated::rotated;
 use crate::config::Config;
 use crate::model::path::PathAllowances;
 use crate::model::time::UnixSeconds;
@@ -87,6 +89,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
     let issuers = tokens::issuers(config, inputs, &own_keys);
     let targets = services::targets(sources, &mut problems);
     let key_headers = services::key_headers(config);
+    let before = services::by_name(previous);
     let mut services = Vec::with_capacity(config.services.len());
     for (index, settings) in (0_u32..).zip(config.services.values()) {
         let parts = services::Parts {
@@ -95,6 +98,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
             issuers: &issuers,
             targets: &targets,
             key_headers: &key_headers,
+            before: &before,
         };
         let service = parts.service(index, settings);
         if let Some(why) = &service.quarantined {

@@ -52,9 +52,9 @@ impl Publisher {
         self.0.load_full()
     }
 
-    /// Puts a snapshot in force: every request that begins after this returns reads it.
-    pub fn publish(&mut self, snapshot: Arc<Snapshot>) {
-        self.0.store(snapshot);
+    /// Puts a snapshot in force: every request that begins after this returns reads it. Returns the one before.
+    pub fn publish(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.0.swap(snapshot)
     }
 }
 

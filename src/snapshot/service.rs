@@ -103,7 +103,7 @@ impl Accounts {
 }
 
 /// A caller's resource, ready for requests.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Account {
     /// Its name.
     pub name: Name,
@@ -125,7 +125,7 @@ pub enum AccountOrigin {
     /// `gateway.yaml`.
     File {
         /// Where its keys come from.
-        slots: config::Slots,
+        slots: Box<config::Slots>,
     },
     /// The store, which holds its keys as well.
     Store {

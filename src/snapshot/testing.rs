@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::SecretRef;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
+use crate::model::slot::Slot;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::Snapshot;
@@ -18,6 +19,7 @@ use crate::snapshot::live;
 use crate::snapshot::live::Live;
 use crate::snapshot::live::Publisher;
 use crate::snapshot::modes;
+use crate::snapshot::usage::OwnerUsage;
 use crate::store;
 use crate::store::Store;
 use crate::store::engine::Event;
@@ -90,7 +92,24 @@ impl Stage {
 
     fn publish(&mut self) {
         let previous = self.publisher.current();
-        self.publisher.publish(Arc::new(compiled(&self.config, &self.inputs, &self.state, Some(&previous))));
+        let next = compiled(&self.config, &self.inputs, &self.state, Some(&previous));
+        let next = match self.rotated(&previous) {
+            Some(rotated) => {
+                assert_alike(&rotated, &next);
+                rotated
+            }
+            None => next,
+        };
+        self.publisher.publish(Arc::new(next));
+    }
+
+    /// As the reloader does it where only keys have changed.
+    fn rotated(&self, previous: &Snapshot) -> Option<Snapshot> {
+        let owners = self.state.rotated_after(previous.store_revision)?;
+        let config = &modes::in_force(&self.config, &self.state);
+        let (inputs, state, metrics, now) = (&self.inputs, &self.state, Metrics::new(), UnixSeconds::now());
+        let sources = Sources { config, inputs, state, previous: Some(previous), metrics: &metrics, now };
+        Some(compile::rotated(sources, &owners).unwrap()?.snapshot)
     }
 
     /// Puts every change of the store in force until the task ends.
@@ -103,6 +122,33 @@ impl Stage {
             }
         })
     }
+}
+
+/// A snapshot that was made from the one before says what one says that was compiled from everything.
+fn assert_alike(rotated: &Snapshot, whole: &Snapshot) {
+    let told = |snapshot: &Snapshot| {
+        let services = snapshot.services.iter().map(|it| (it.index, it.settings.name.clone(), it.quarantined.clone()));
+        let owners = snapshot.accounts().map(|account| &account.usage);
+        let owners: Vec<&OwnerUsage> = owners.chain(snapshot.services.iter().map(|it| &it.usage)).collect();
+        let keys = owners.iter().flat_map(|usage| usage.digests());
+        let keys: Vec<_> = keys.map(|digest| (digest, snapshot.keys.get(&digest).copied())).collect();
+        let accounts = snapshot.accounts().map(|account| (account.name.clone(), account.resource.clone()));
+        let counted = owners.iter().map(|usage| {
+            Slot::ALL.map(|slot| usage.slot(slot).map(|key| (key.age, key.usage.uses())).collect::<Vec<_>>())
+        });
+        format!(
+            "{} {} {} {:?} {keys:?} {:?} {:?}",
+            snapshot.store_revision,
+            snapshot.generation,
+            snapshot.keys.len(),
+            services.collect::<Vec<_>>(),
+            accounts.collect::<Vec<_>>(),
+            counted.collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(told(rotated), told(whole));
+    assert!(Arc::ptr_eq(&rotated.revocations, &whole.revocations));
+    assert_eq!(rotated.own_keys.jwks(), whole.own_keys.jwks());
 }
 
 fn compiled(config: &Arc<Config>, inputs: &Inputs, state: &State, previous: Option<&Snapshot>) -> Snapshot {

@@ -14,7 +14,7 @@ use crate::observe::usage::UsedKey;
 ///
 /// A new key begins at zero, also in a slot that was used before. A key that moves to the other slot takes its
 /// uses with it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct OwnerUsage(Box<[Watched]>);
 
 #[derive(Debug, Clone)]
@@ -82,6 +82,11 @@ impl OwnerUsage {
     #[must_use]
     pub fn of(&self, digest: &Digest) -> Option<UsedKey<'_>> {
         self.0.iter().find(|watched| watched.digest == *digest).map(Watched::used)
+    }
+
+    /// The digests of the keys that are watched.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.0.iter().map(|watched| watched.digest)
     }
 
     /// The keys of a slot: the current one, then one that is retiring.

@@ -117,6 +117,20 @@ impl Embedded {
         drop(tokio::task::spawn_blocking(move || thread.join().is_ok()).await);
     }
 
+    /// Takes in every record, one after the other, and tells the revision at which they were read.
+    pub(super) async fn fold<T, F>(&self, begin: T, mut take: F) -> Result<(T, Revision), Unavailable>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut T, &Record) + Send + 'static,
+    {
+        self.run(move |disk| {
+            let mut all = begin;
+            let revision = disk.read_each(|record| take(&mut all, &record))?;
+            Ok((all, revision))
+        })
+        .await?
+    }
+
     async fn run<T, F>(&self, work: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,

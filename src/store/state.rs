@@ -13,6 +13,7 @@ use super::records::{
     SigningKeyRecord, SlotRecord, SlotsRecord,
 };
 use super::revoked::Revocations;
+use super::rotations::Rotations;
 use super::seal::{Place, Sealer};
 use crate::config::{AuthMode, SigningAlgorithm};
 use crate::model::digest::Digest;
@@ -34,9 +35,11 @@ pub struct State {
     pub auth_modes: BTreeMap<Name, AuthMode>,
     /// Records that cannot be used, by their keys.
     pub quarantined: BTreeMap<String, RecordError>,
-    slots: BTreeMap<Owner, OwnerKeys>,
+    /// Boxed: a tree that grows in order is left half empty, and there may be very many.
+    slots: BTreeMap<Owner, Box<OwnerKeys>>,
     signing_keys: BTreeMap<Box<str>, SigningKey>,
     signer: Option<Box<str>>,
+    rotations: Rotations,
 }
 
 /// The keys of an owner's two slots.
@@ -74,6 +77,16 @@ pub struct SigningKey {
     pub created: UnixSeconds,
     /// The first second in which it verifies nothing; `None` while it signs.
     pub verify_until: Option<UnixSeconds>,
+}
+
+/// What a record is to the snapshot, as far as a change of it goes.
+enum Standing {
+    /// The keys of an owner that has some.
+    Keys(Owner),
+    /// Nothing that another part of the snapshot depends on.
+    Apart,
+    /// More than that.
+    Other,
 }
 
 /// What the store has for an owner.
@@ -130,11 +143,17 @@ impl State {
     /// Reads everything.
     #[must_use]
     pub fn from_records(contents: &Contents, sealer: &Sealer) -> Self {
-        let mut state = Self { revision: contents.revision, ..Self::default() };
+        let mut state = Self::default();
         for record in &contents.records {
             state.take(record, sealer);
         }
-        state
+        state.read_at(contents.revision)
+    }
+
+    /// The state once every record has been taken in that there was at a revision.
+    #[must_use]
+    pub(super) fn read_at(self, revision: Revision) -> Self {
+        Self { revision, rotations: Rotations::since(revision), ..self }
     }
 
     /// Follows one commit, at the cost of what it changed.
@@ -143,11 +162,49 @@ impl State {
         for changed in &update.changes {
             match changed {
                 Changed::Put(record) => {
+                    let before = self.standing_of(&record.key);
                     self.forget(&record.key);
                     self.take(record, sealer);
+                    self.remember(&record.key, before);
                 }
-                Changed::Deleted { key } => self.forget(key),
+                Changed::Deleted { key } => {
+                    let before = self.standing_of(key);
+                    self.forget(key);
+                    self.remember(key, before);
+                }
             }
+        }
+    }
+
+    /// Whose keys are all that has changed after a revision, besides revocations; `None` where it may be more.
+    #[must_use]
+    pub fn rotated_after(&self, revision: Revision) -> Option<Vec<&Owner>> {
+        self.rotations.after(revision)
+    }
+
+    fn standing_of(&self, key: &str) -> Standing {
+        if self.quarantined.contains_key(key) {
+            return Standing::Other;
+        }
+        match RecordKey::parse(key) {
+            Some(RecordKey::Slots(owner)) if self.slots.contains_key(&owner) => Standing::Keys(owner),
+            Some(RecordKey::KeyDigest(_) | RecordKey::Revocation(_)) => Standing::Apart,
+            Some(
+                RecordKey::Slots(_)
+                | RecordKey::Account(_)
+                | RecordKey::SigningKey(_)
+                | RecordKey::Signer
+                | RecordKey::AuthMode(_),
+            )
+            | None => Standing::Other,
+        }
+    }
+
+    fn remember(&mut self, key: &str, before: Standing) {
+        match (before, self.standing_of(key)) {
+            (Standing::Keys(owner), Standing::Keys(_)) => self.rotations.note(self.revision, owner),
+            (Standing::Apart, Standing::Apart) => {}
+            (Standing::Keys(_) | Standing::Apart | Standing::Other, _) => self.rotations.begin_anew(self.revision),
         }
     }
 
@@ -181,10 +238,20 @@ impl State {
 
     /// Every owner that has slots, with its keys.
     pub fn owners(&self) -> impl Iterator<Item = (&Owner, &OwnerKeys)> {
-        self.slots.iter()
+        self.slots.iter().map(|(owner, keys)| (owner, &**keys))
     }
 
-    fn take(&mut self, record: &Record, sealer: &Sealer) {
+    /// The owner by the name that its account has already: one text instead of two.
+    fn named(&self, owner: Owner) -> Owner {
+        match owner {
+            Owner::Account(name) => {
+                Owner::Account(self.accounts.get_key_value(&name).map_or(name, |(known, _)| known.clone()))
+            }
+            Owner::Service(name) => Owner::Service(name),
+        }
+    }
+
+    pub(super) fn take(&mut self, record: &Record, sealer: &Sealer) {
         if let Err(why) = self.try_take(record, sealer) {
             self.quarantined.insert(record.key.clone(), why);
         }
@@ -194,7 +261,7 @@ impl State {
         match RecordKey::parse(&record.key).ok_or(RecordError::UnknownKind)? {
             RecordKey::Slots(owner) => {
                 let slots: SlotsRecord = records::decode(record)?;
-                self.slots.insert(owner, OwnerKeys::from(&slots));
+                self.slots.insert(self.named(owner), Box::new(OwnerKeys::from(&slots)));
             }
             RecordKey::KeyDigest(_) => {
                 let KeyDigestRecord { owner: _ } = records::decode(record)?;
@@ -390,11 +457,14 @@ mod tests {
         }
         let whole = State::from_records(&Contents { records: good(), revision: state.revision }, &sealer());
         assert_eq!(format!("{state:?}"), format!("{whole:?}"));
+        let before = state.revision;
         let revocations = Arc::clone(&state.revocations);
         follow(&mut state, Changed::Put(record("slots/service/iris", slots_json("p2", "s"))));
         assert!(Arc::ptr_eq(&state.revocations, &revocations), "a key that changes copies no revocation");
+        assert_eq!(state.rotated_after(before), Some(vec![&iris()]));
         follow(&mut state, Changed::Put(record("slots/service/iris", "{}")));
         assert!(matches!(state.slots(&iris()), Held::Quarantined(RecordError::Malformed { .. })));
+        assert_eq!(state.rotated_after(before), None, "keys that cannot be read are more than other keys");
         for good in good() {
             follow(&mut state, Changed::Deleted { key: good.key });
         }

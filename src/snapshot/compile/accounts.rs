@@ -4,7 +4,7 @@ use crate::config::Slots;
 use crate::model::feature::FeatureNames;
 use crate::model::feature::FeatureSet;
 use crate::model::name::Name;
-use crate::snapshot::Accounts;
+use crate::snapshot::accounts::Accounts;
 use crate::snapshot::compile::Sources;
 use crate::snapshot::compile::keys;
 use crate::snapshot::service::Account;
@@ -25,7 +25,7 @@ pub(super) fn accounts(sources: Sources<'_>, problems: &mut Vec<String>) -> Acco
         resource: account.resource.clone(),
         approvals: account.approvals,
         may_issue: account.may_issue,
-        origin: AccountOrigin::File { slots: account.slots.clone() },
+        origin: AccountOrigin::File { slots: Box::new(account.slots.clone()) },
         usage: usage(&account.name),
     });
     let stored = state.accounts.iter().map(|(name, record)| Account {
@@ -36,18 +36,9 @@ pub(super) fn accounts(sources: Sources<'_>, problems: &mut Vec<String>) -> Acco
         origin: AccountOrigin::Store { created: record.created },
         usage: usage(name),
     });
-    let mut accounts = Accounts::default();
-    for account in written.chain(stored) {
-        if accounts.by_name.contains_key(&account.name) || accounts.by_resource.contains_key(&account.resource) {
-            problems.push(format!("accounts.{}: its name or resource is another account's already", account.name));
-            continue;
-        }
-        let index = u32::try_from(accounts.all.len()).unwrap_or(u32::MAX);
-        accounts.by_name.insert(account.name.clone(), index);
-        accounts.by_resource.insert(account.resource.clone(), index);
-        accounts.all.push(account);
-    }
-    accounts
+    Accounts::number(written.chain(stored), |name| {
+        problems.push(format!("accounts.{name}: its name or resource is another account's already"));
+    })
 }
 
 /// Flags that this gateway does not know grant nothing.

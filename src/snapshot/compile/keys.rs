@@ -6,7 +6,7 @@ use crate::config::Slots;
 use crate::model::digest::Digest;
 use crate::model::name::Name;
 use crate::model::slot::Slot;
-use crate::snapshot::Accounts;
+use crate::snapshot::accounts::Accounts;
 use crate::snapshot::compile::CompileError;
 use crate::snapshot::compile::Sources;
 use crate::snapshot::inputs::SlotKey;
@@ -24,7 +24,7 @@ pub(super) fn keys(
     accounts: &Accounts,
     problems: &mut Vec<String>,
 ) -> Result<KeyTable, CompileError> {
-    let mut live: Vec<(Digest, KeyRecord)> = Vec::new();
+    let mut all: Vec<(Digest, KeyRecord)> = Vec::new();
     let mut add = |owner: &Owner, number: KeyOwner, slots: Option<&Slots>| {
         if let (Some(Slots::Store), Held::Quarantined(why), Owner::Account(name)) =
             (slots, sources.state.slots(owner), owner)
@@ -32,26 +32,40 @@ pub(super) fn keys(
             // A service in this position is quarantined; an account has no answer of its own to give.
             problems.push(format!("accounts.{name}: its keys in the store cannot be read: {why}"));
         }
-        let record = |key: SlotKey| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires });
-        live.extend(found(sources, owner, slots).into_iter().map(record));
+        all.extend(live(sources, owner, number, slots));
     };
     for (index, service) in (0_u32..).zip(config.services.values()) {
         if let config::Auth::Key(key) = &service.auth {
             add(&Owner::Service(service.name.clone()), KeyOwner::Service(index), key.slots.as_ref());
         }
     }
-    for (index, account) in (0_u32..).zip(&accounts.all) {
+    for (index, account) in (0_u32..).zip(accounts.iter()) {
         add(&Owner::Account(account.name.clone()), KeyOwner::Account(index), Some(account.slots()));
     }
-    KeyTable::default().with_changes(&[], &live).map_err(|DuplicateKey { one, other }| {
-        let told = |record: KeyRecord| match record.owner {
-            KeyOwner::Service(index) => {
-                named(config.services.values().nth(place(index)).map(|it| &it.name), "services", record)
-            }
-            KeyOwner::Account(index) => named(accounts.all.get(place(index)).map(|it| &it.name), "accounts", record),
-        };
-        CompileError::DuplicateKey { one: told(one), other: told(other) }
-    })
+    KeyTable::default().with_changes(&[], &all).map_err(|duplicate| told(duplicate, config, accounts))
+}
+
+/// The keys of an owner, as the table has them.
+pub(super) fn live(
+    sources: Sources<'_>,
+    owner: &Owner,
+    number: KeyOwner,
+    slots: Option<&Slots>,
+) -> impl Iterator<Item = (Digest, KeyRecord)> {
+    let record = move |key: SlotKey| (key.digest, KeyRecord { owner: number, slot: key.slot, expires: key.expires });
+    found(sources, owner, slots).into_iter().map(record)
+}
+
+/// Names the two slots.
+pub(super) fn told(duplicate: DuplicateKey, config: &Config, accounts: &Accounts) -> CompileError {
+    let DuplicateKey { one, other } = duplicate;
+    let told = |record: KeyRecord| match record.owner {
+        KeyOwner::Service(index) => {
+            named(config.services.values().nth(place(index)).map(|it| &it.name), "services", record)
+        }
+        KeyOwner::Account(index) => named(accounts.get(index).map(|it| &it.name), "accounts", record),
+    };
+    CompileError::DuplicateKey { one: told(one), other: told(other) }
 }
 
 /// The keys that are there for an owner; of each slot, the current one first.

@@ -13,7 +13,8 @@ use crate::config::TokenIssuer;
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
 use crate::observe::metrics::Scheme;
-use crate::snapshot::Accounts;
+use crate::snapshot::Snapshot;
+use crate::snapshot::accounts::Accounts;
 use crate::snapshot::compile::ISSUE_PATH;
 use crate::snapshot::compile::Sources;
 use crate::snapshot::compile::keys;
@@ -33,12 +34,12 @@ use crate::tokens::verify::ServiceVerifier;
 pub(super) type Targets = BTreeMap<Name, Result<Arc<Target>, String>>;
 
 pub(super) fn targets(sources: Sources<'_>, problems: &mut Vec<String>) -> Targets {
-    let running = |name: &Name| {
-        let services = sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
-        services.filter_map(|service| service.target.as_ref()).find(|target| target.name == *name)
-    };
+    let services = sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
+    let targets = services.filter_map(|service| service.target.as_ref());
+    let running: BTreeMap<&Name, &Arc<Target>> = targets.map(|target| (&target.name, target)).collect();
     let each = sources.config.upstreams.values().map(|upstream| {
-        let target = Target::compile(upstream, &sources.inputs.files, sources.metrics, running(&upstream.name));
+        let target =
+            Target::compile(upstream, &sources.inputs.files, sources.metrics, running.get(&upstream.name).copied());
         let target = target.map_err(|why| {
             problems.push(format!("upstreams.{}: {why}", upstream.name));
             format!("its upstream {} cannot be used: {why}", upstream.name)
@@ -55,6 +56,13 @@ pub(super) struct Parts<'a> {
     pub(super) issuers: &'a BTreeMap<TokenIssuer, Arc<TrustedIssuer>>,
     pub(super) targets: &'a Targets,
     pub(super) key_headers: &'a Arc<[HeaderName]>,
+    pub(super) before: &'a BTreeMap<&'a Name, &'a Service>,
+}
+
+/// The services of the snapshot in force.
+pub(super) fn by_name(previous: Option<&Snapshot>) -> BTreeMap<&Name, &Service> {
+    let services = previous.into_iter().flat_map(|snapshot| &snapshot.services);
+    services.map(|service| (&service.settings.name, &**service)).collect()
 }
 
 /// The headers that a key of any service may stand in: clients send their keys to other services as well.
@@ -77,7 +85,7 @@ impl Parts<'_> {
         let metrics = self.sources.metrics.service(&settings.name);
         let (auth, scheme) = match &settings.auth {
             config::Auth::Key(key) => {
-                let accounts = service::Accounts::new(&key.accounts, |name| self.accounts.by_name.get(name).copied());
+                let accounts = service::Accounts::new(&key.accounts, |name| self.accounts.number_of(name));
                 (Auth::Key { sources: key.sources.clone().into(), accounts }, Scheme::Key)
             }
             config::Auth::Token(token) => {
@@ -126,20 +134,17 @@ impl Parts<'_> {
 
     /// The service in the snapshot in force.
     fn before(&self, settings: &config::Service) -> Option<&Service> {
-        let services = self.sources.previous?.services.iter();
-        services.map(|service| &**service).find(|service| service.settings.name == settings.name)
+        self.before.get(&settings.name).copied()
     }
 
     /// The verifier of the snapshot in force where it says the same: what was verified by it stays so.
     fn verifier(&self, name: &Name, auth: &config::TokenAuth) -> Arc<ServiceVerifier> {
         let issuers = auth.issuers.iter().filter_map(|issuer| self.issuers.get(issuer)).map(Arc::clone).collect();
         let made = ServiceVerifier::new(issuers, auth);
-        let services = self.sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
-        let before =
-            services.filter(|service| service.settings.name == *name).find_map(|service| match &service.auth {
-                Auth::Token { verifier, .. } => Some(verifier),
-                Auth::Key { .. } | Auth::Public => None,
-            });
+        let before = self.before.get(name).and_then(|service| match &service.auth {
+            Auth::Token { verifier, .. } => Some(verifier),
+            Auth::Key { .. } | Auth::Public => None,
+        });
         match before {
             Some(before) if **before == made => Arc::clone(before),
             Some(_) | None => Arc::new(made),

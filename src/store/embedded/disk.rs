@@ -20,9 +20,9 @@ const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("r
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 
-/// What redb may keep in memory. A store of ten thousand accounts is about 20 MB, and a record is read
-/// when somebody lists or changes it, not per request.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// What redb may keep in memory, beside what the system keeps of the file. A record is read when somebody lists or
+/// changes it, not per request, and reading all of a large store fills this.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The open file, or how to open it again.
 pub(super) struct Disk {
@@ -58,15 +58,21 @@ impl Disk {
     }
 
     pub(super) fn read_all(&mut self) -> Result<Contents, Unavailable> {
+        let mut records = Vec::new();
+        let revision = self.read_each(|record| records.push(record))?;
+        Ok(Contents { records, revision })
+    }
+
+    /// Tells every record, and then the revision at which they were read.
+    pub(super) fn read_each(&mut self, mut tell: impl FnMut(Record)) -> Result<Revision, Unavailable> {
         self.with(|database| {
             let transaction = database.begin_read()?;
             let revision = Revision(transaction.open_table(META)?.get(REVISION)?.map_or(0, |found| found.value()));
-            let mut records = Vec::new();
             for entry in transaction.open_table(RECORDS)?.iter()? {
                 let (key, value) = entry?;
-                records.push(record(key.value(), value.value()));
+                tell(record(key.value(), value.value()));
             }
-            Ok(Contents { records, revision })
+            Ok(revision)
         })
     }
 
