@@ -17,7 +17,7 @@ COLOURS = {
 DRAWN = ("key-get", "key-post", "rs256", "rs256-new", "es256", "es256-new", "up-64k", "down-64k", "h2", "grpc", "tls", "tls-new")
 WIDTH, COLUMN, BAR, NAMES = 1160, 580, 15, 130
 # Left of the targets' scale are their names, right of it what was measured.
-SCALE_FROM, SCALE_TO = 330, 440
+SCALE_FROM, SCALE_TO = 310, 420
 LOWEST, HIGHEST = 1 / 4, 4
 STYLE = """
   text { fill: #24292f } .quiet { fill: #59636e } .line { stroke: #59636e }

@@ -97,6 +97,8 @@ def make_tls(directory: pathlib.Path) -> None:
 
 @contextmanager
 def running(command: list[str], processors: str, port: int, log: pathlib.Path) -> Iterator[subprocess.Popen]:
+    if answers(port):
+        raise SystemExit(f"something listens on {port} already")
     with open(log, "w", encoding="utf-8") as to:
         process = subprocess.Popen(["taskset", "-c", processors, *command], stdout=to, stderr=subprocess.STDOUT)
     try:
@@ -111,14 +113,20 @@ def running(command: list[str], processors: str, port: int, log: pathlib.Path) -
             process.wait()
 
 
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
     until = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+        if answers(port):
             return
-        except OSError:
-            time.sleep(0.01)
+        time.sleep(0.01)
     raise SystemExit(f"nothing listens on {port}:\n{log.read_text()[-2000:]}")
 
 
@@ -282,8 +290,8 @@ def loader(bench: Bench, work: Work, directory: pathlib.Path) -> Callable[[float
 def version_of(binary: str) -> str:
     for flag in ("--version", "-v"):
         done = subprocess.run([binary, flag], capture_output=True, text=True, check=False)
-        if done.returncode == 0 and (lines := (done.stdout + done.stderr).strip().splitlines()):
-            return lines[0].strip()
+        if done.returncode == 0 and (found := re.search(r"\d+\.\d+\.\d+[^\s/]*", done.stdout + done.stderr)):
+            return found.group()
     return "unknown"
 
 

@@ -152,14 +152,15 @@ def many_keys(bench: Bench, size: Size) -> dict:
 
 
 def many_services(bench: Bench, size: Size) -> dict:
-    settings = [setting(bench, f"services {count}", services=count) for count in (10, size.services)]
+    few = KEYS[:20]
+    settings = [replace(setting(bench, f"services {count}", services=count), keys=few) for count in (10, size.services)]
     requests = [([KEYS[7]], f"/api/v1/service/model-{count // 2}/score") for count in (10, size.services)]
-    few, many = compared(bench, settings, requests, size)
+    with_few, with_many = compared(bench, settings, requests, size)
     begun = time.perf_counter()
     with bench.upstream(), bench.proxy(GATEWAY, settings[1]) as proxy:
         loaded = time.perf_counter() - begun
         rss = resident_kib(proxy.pid) / MIB
-    return {"services": size.services, "few_us": few, "many_us": many, "load_seconds": loaded, "rss_mib": rss}
+    return {"services": size.services, "few_us": with_few, "many_us": with_many, "load_seconds": loaded, "rss_mib": rss}
 
 
 def reload_under_load(bench: Bench, size: Size, rate: float) -> dict:
@@ -167,7 +168,7 @@ def reload_under_load(bench: Bench, size: Size, rate: float) -> dict:
     seconds = 8 if size.trials > 1 else 2
     found = {}
     for name, more in (("1,000 keys", {}), (f"{size.services:,} services", {"services": size.services})):
-        given = setting(bench, f"reload {name}", **more)
+        given = replace(setting(bench, f"reload {name}", **more), keys=KEYS[: 20 if more else 1000])
         with bench.upstream(), bench.proxy(GATEWAY, given) as proxy:
             load = subprocess.Popen(
                 own_load(bench, [KEYS[7]], "/score", "-r", rate, "-s", seconds, "-d", 1), stdout=subprocess.PIPE, text=True

@@ -83,7 +83,7 @@ def scoregate(access_log: str) -> Callable[[Setting], list[str]]:
         by_token = "token: {issuers: [bench], audiences: [svc]}"
         tls = f", tls: {{certificate: {given.directory}/tls.pem, private_key: {given.directory}/tls.key}}" if given.tls else ""
         others = "".join(
-            f"  s{number}: {{match: [{{prefix: /api/v1/service/model-{number}}}], upstream: model, auth: {{{by_key}}}}}\n"
+            f"  model-{number}: {{upstream: model, auth: {{{by_key}}}}}\n"
             for number in range(1, given.services)
         )
         path = given.write(
