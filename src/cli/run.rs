@@ -23,7 +23,6 @@ pub(super) fn run(config: PathBuf) -> ExitCode {
         let stop = told_to_stop();
         match Process::start(config).await {
             Ok(process) => {
-                let_workers_go_first();
                 process.run(stop).await;
                 ExitCode::SUCCESS
             }
@@ -31,23 +30,6 @@ pub(super) fn run(config: PathBuf) -> ExitCode {
         }
     })
 }
-
-/// How much the control runtime steps back: it still gets a quarter of a processor that a worker would fill.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
-
-/// Has this thread give way where it shares a processor with a worker: compiling a large snapshot would hold up requests.
-/// On Linux niceness is a thread's own; the workers run by now, and keep theirs.
-#[cfg(target_os = "linux")]
-fn let_workers_go_first() {
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::warn!(%error, "reloads may hold up requests: the control runtime could not be made to give way");
-    }
-}
-
-/// Elsewhere niceness is the whole process'.
-#[cfg(not(target_os = "linux"))]
-const fn let_workers_go_first() {}
 
 /// The runtime of everything but requests.
 pub(super) fn control_runtime() -> std::io::Result<LocalRuntime> {
