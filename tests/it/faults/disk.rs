@@ -18,6 +18,7 @@ use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::scratch;
 use crate::support::summary;
+use crate::support::summary::Counts;
 
 /// Mounts a file system of this size at `$0`, which nobody else sees, and becomes the rest.
 fn on_small_disk(directory: &Path, kibibytes: u32, becoming: &str) -> Vec<String> {
@@ -27,6 +28,17 @@ fn on_small_disk(directory: &Path, kibibytes: u32, becoming: &str) -> Vec<String
     let directory = directory.to_str().expect("temporary directories have names in UTF-8");
     ["unshare", namespace, "sh", "-c", &script, directory].map(str::to_owned).to_vec()
 }
+
+/// Everything but the store has room.
+const ELSEWHERE: &str = "audit: {directory: $DIR/audit}\naccess_log: off\n";
+
+/// Room that a store with two services lives in, in KiB. A new file of redb is 1 MiB, nearly all of it a hole: of 64 KiB
+/// it takes 56, up to 8 more while it commits, and 8 go to the two keys beside it.
+const SMALLEST: u32 = 96;
+
+/// Too little room for a start, in KiB, and what there was none for.
+const TOO_SMALL: [(u32, &str); 4] =
+    [(4, "the store file"), (16, "the master key"), (32, "a signing key"), (48, "service/g")];
 
 fn start(disk: &str, kibibytes: u32, becoming: &str, more: &str) -> Stage {
     let directory: TempDir = scratch();
@@ -58,7 +70,7 @@ impl Drop for Filler {
 
 #[test]
 fn a_full_disk_of_the_store_refuses_changes_and_loses_none_that_was_answered() {
-    let stage = start("store", 4096, "exec \"$@\"", "audit: {directory: $DIR/audit}\naccess_log: off\n");
+    let stage = start("store", SMALLEST, "exec \"$@\"", ELSEWHERE);
     let gateway = &stage.gateway;
     let load = stage.load();
     load.go_on(100);
@@ -100,6 +112,29 @@ fn listed(gateway: &Gateway) -> String {
     let key = fs::read_to_string(gateway.seen_by("store/management.key")).unwrap();
     let headers = [("authorization", &*format!("Bearer {}", key.trim()))];
     client::get(gateway.management(), "/api/v1/accounts", &headers).text()
+}
+
+#[test]
+fn a_start_without_room_says_what_it_has_no_room_for_and_the_next_one_goes_on_from_there() {
+    let sizes = TOO_SMALL.map(|(size, _)| size.to_string()).join(" ");
+    let tried = format!(
+        "for size in {sizes}; do mount -o remount,size=${{size}}k \"$0\"; \
+         timeout 20 \"$@\" 2>\"$0.$size\"; echo \"ended with $?\" >>\"$0.$size\"; done; \
+         mount -o remount,size={SMALLEST}k \"$0\"; exec \"$@\""
+    );
+    let stage = start("store", 4, &tried, ELSEWHERE);
+    for (size, lacking) in TOO_SMALL {
+        let told = fs::read_to_string(stage.gateway.directory().join(format!("store.{size}"))).unwrap();
+        let is_told = told.contains(lacking) && told.contains("No space left on device");
+        assert!(is_told && told.ends_with("\nended with 1\n"), "{size} KiB: {told}");
+    }
+    for (service, key) in stage.steady.iter().enumerate() {
+        assert_eq!(stage.status(service, key), 200);
+    }
+    let old = stage.rotate(0);
+    assert_eq!(stage.status(0, &old), 401);
+    let faults = TOO_SMALL.len() as u64;
+    summary::report("faults/disk", Counts { cases: 1, passed: 1, refused: faults, faults, ..Counts::default() });
 }
 
 #[test]
