@@ -47,10 +47,12 @@ impl FileWatch {
         Self { watcher: watcher.ok(), directories: BTreeSet::new(), files }
     }
 
-    /// Watches just these files from now on. A directory that does not exist is tried again at the next call.
+    /// Watches just these files from now on, and where links lead from them now. A directory that does not exist is tried
+    /// again at the next call.
     pub fn watch(&mut self, files: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let seen: BTreeSet<PathBuf> = files.iter().filter_map(|path| as_seen(path)).collect();
+        let names = |path: &PathBuf| [as_seen(path), std::fs::canonicalize(path).ok()];
+        let seen: BTreeSet<PathBuf> = files.iter().flat_map(names).flatten().collect();
         let directories: BTreeSet<PathBuf> = seen.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         for gone in self.directories.difference(&directories) {
@@ -103,6 +105,7 @@ fn is_change(event: &Event, files: &BTreeSet<PathBuf>) -> bool {
 mod tests {
     use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::symlink;
     use std::time::Duration;
 
     use tokio::sync::mpsc;
@@ -110,6 +113,32 @@ mod tests {
     use super::FileWatch;
 
     const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_write_into_what_a_link_leads_to_wakes_and_one_into_what_it_led_to_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("gateway.yaml"), "one").unwrap();
+        }
+        symlink("..1", path("..data")).unwrap();
+        symlink("..data/gateway.yaml", path("gateway.yaml")).unwrap();
+        let (causes, mut woken) = mpsc::channel(1);
+        let mut watch = FileWatch::start(causes);
+        watch.watch(&[path("gateway.yaml")].into());
+        fs::write(path("..1/gateway.yaml"), "two").unwrap();
+        tokio::time::timeout(LONGEST_WAIT, woken.recv()).await.expect("a write behind the link wakes");
+
+        symlink("..2", path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        watch.watch(&[path("gateway.yaml")].into());
+        while tokio::time::timeout(Duration::from_millis(200), woken.recv()).await.is_ok() {}
+        fs::write(path("..1/gateway.yaml"), "three").unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(300), woken.recv()).await.is_err(), "the old one wakes");
+        fs::write(path("..2/gateway.yaml"), "two").unwrap();
+        tokio::time::timeout(LONGEST_WAIT, woken.recv()).await.expect("a write behind the new link wakes");
+    }
 
     #[tokio::test]
     async fn a_log_beside_a_watched_file_wakes_nobody_and_the_file_itself_does() {
@@ -129,7 +158,7 @@ mod tests {
         }
         assert!(tokio::time::timeout(Duration::from_millis(300), woken.recv()).await.is_err(), "the log wakes");
 
-        std::os::unix::fs::symlink("elsewhere", path("..data_tmp")).unwrap();
+        symlink("elsewhere", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
         tokio::time::timeout(LONGEST_WAIT, woken.recv()).await.expect("the kubelet's swap wakes");
     }
