@@ -7,6 +7,7 @@ mod paths;
 mod planes;
 mod requests;
 mod tokens;
+mod wire;
 mod words;
 
 /// What is done with the bytes.
@@ -15,7 +16,9 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_log", planes::access_log),
+    ("answer", wire::answer),
     ("audit_log", files::audit_log),
+    ("chunks", wire::chunks),
     ("claims", tokens::claims),
     ("config", files::config),
     ("credential", requests::credential),
