@@ -26,6 +26,7 @@ use crate::protocols::wire::Wire;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::scratch;
+use crate::support::seeds;
 use crate::support::summary;
 use crate::support::summary::Counts;
 
@@ -38,6 +39,9 @@ const PLAYERS: usize = 12;
 #[test]
 fn a_hostile_answer_is_refused_or_visibly_broken_and_nobody_else_gets_any_of_it() {
     let cases = case::all();
+    for case in cases.iter().filter(|case| case.over != Over::Http2) {
+        seeds::keep("answer", &[b"\x01", &case.sent()[..]].concat());
+    }
     let authority = Authority::new();
     let identity = authority.certify("127.0.0.1");
     let upstreams: Vec<Evil> = cases.iter().map(|case| Evil::play(case, &identity)).collect();

@@ -14,6 +14,7 @@ use crate::support::client::request;
 use crate::support::corpus;
 use crate::support::corpus::OneOf;
 use crate::support::gateway::Gateway;
+use crate::support::seeds;
 use crate::support::summary::Counts;
 use crate::support::summary::report;
 use crate::support::template::expand;
@@ -103,6 +104,8 @@ services:
             bytes.push(b'?');
             bytes.extend(say(query));
         }
+        let body = case.body.as_deref().map(say).unwrap_or_default();
+        seeds::keep("manage", &[b"owns ", &bytes[..], b"\n", &body].concat());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         let says = |name: &str| case.send.iter().any(|line| line.to_ascii_lowercase().starts_with(name));
         if !says("host:") {
@@ -115,7 +118,6 @@ services:
             bytes.extend(say(line));
             bytes.extend_from_slice(b"\r\n");
         }
-        let body = case.body.as_deref().map(say).unwrap_or_default();
         if !body.is_empty() && !says("content-length:") && !says("transfer-encoding:") {
             bytes.extend(format!("content-length: {}\r\n", body.len()).into_bytes());
         }

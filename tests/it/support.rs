@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod neighbour;
 pub(crate) mod python;
+pub(crate) mod seeds;
 pub(crate) mod summary;
 pub(crate) mod template;
 pub(crate) mod upstream;

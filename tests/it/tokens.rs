@@ -26,6 +26,7 @@ use crate::support::client::Client;
 use crate::support::corpus;
 use crate::support::corpus::Group;
 use crate::support::eventually;
+use crate::support::seeds;
 use crate::support::summary::Counts;
 use crate::support::summary::report;
 
@@ -80,7 +81,10 @@ fn send<'c>(stage: &Stage, group: &'c Group<Case>) -> Vec<Sent<'c>> {
     let mut sent = Vec::new();
     for (number, case) in group.cases.iter().enumerate() {
         let mark = format!("{} {number}", group.name);
-        client.send(stage.request(case, &mark));
+        let request = stage.request(case, &mark);
+        seeds::keep_request(&request);
+        seeds::keep_token(&stage.token(case));
+        client.send(request);
         let answer = client.answer_to(case.method.as_deref().unwrap_or("GET"));
         let is_done = matches!(answer.status, 400 | 431) || answer.header("connection") == Some("close");
         if is_done {

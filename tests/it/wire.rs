@@ -11,6 +11,7 @@ mod verdict;
 
 use std::thread;
 
+use crate::support::seeds;
 use crate::support::summary;
 use crate::support::summary::Counts;
 use crate::wire::case::Case;
@@ -73,6 +74,7 @@ fn who_called_is_told_by_the_gateway_alone() {
 /// Runs every case of an area and names those that do not hold.
 fn hold(area: &str) {
     let cases = case::of(area);
+    cases.iter().for_each(|case| seeds::keep_request(&case.bytes()));
     let verdicts = judge(&cases);
     let failed: Vec<String> = verdicts
         .iter()

@@ -136,6 +136,16 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 impl Case {
+    /// What the upstream sends, the pauses left out.
+    pub(super) fn sent(&self) -> Vec<u8> {
+        let send = |step: &Step| match step {
+            Step::Send(text) | Step::Forever { forever: text, .. } => bytes(text),
+            Step::Repeat { repeat, times } => bytes(repeat).repeat(*times),
+            Step::Pause { .. } => Vec::new(),
+        };
+        self.answer.iter().flat_map(send).collect()
+    }
+
     /// Whether the caller got what is wanted.
     pub(super) fn judge(&self, outcome: &Outcome) -> Result<(), String> {
         match outcome {

@@ -161,6 +161,11 @@ impl Case {
         joined(steps)
     }
 
+    /// All that is sent.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        sent(self.steps())
+    }
+
     /// An answer for each request that gets one.
     pub(super) fn answers(&self) -> Vec<Status> {
         match (&self.refused, &self.forwarded) {
@@ -182,8 +187,7 @@ impl Case {
 
 impl Pieces {
     fn bytes(&self) -> Vec<u8> {
-        let steps = self.steps().into_iter();
-        steps.flat_map(|step| if let Step::Send(bytes) = step { bytes } else { Vec::new() }).collect()
+        sent(self.steps())
     }
 
     fn steps(&self) -> Vec<Step> {
@@ -208,6 +212,11 @@ impl Pieces {
 /// A character is a byte: `\xff` in the file is the byte 255.
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|char| u8::try_from(char).unwrap_or_else(|_| panic!("{char:?} of {text:?} is no byte"))).collect()
+}
+
+/// All bytes of these steps.
+fn sent(steps: Vec<Step>) -> Vec<u8> {
+    steps.into_iter().flat_map(|step| if let Step::Send(bytes) = step { bytes } else { Vec::new() }).collect()
 }
 
 /// Neighbours that are sent are sent at once.
