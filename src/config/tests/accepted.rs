@@ -52,13 +52,17 @@ fn the_shipped_file_shows_each_auth_mode_and_listens_on_this_machine_only() {
     }
 }
 
-/// `UPDATE=1 cargo test` writes the schema that stands beside the shipped file.
 #[test]
-fn the_sidecar_of_deploy_is_read() {
-    let config = read(include_str!("../../../deploy/kubernetes/gateway.yaml"));
-    assert_eq!(config.services.len(), 1);
+fn the_kustomizations_of_deploy_are_read() {
+    for text in [
+        include_str!("../../../deploy/kustomize/base/gateway.yaml"),
+        include_str!("../../../deploy/kustomize/overlays/standalone/gateway.yaml"),
+    ] {
+        assert_eq!(read(text).services.len(), 1);
+    }
 }
 
+/// `UPDATE=1 cargo test` writes the schema that stands beside the shipped file.
 #[test]
 fn the_shipped_schema_is_the_one_that_files_are_judged_by() {
     let current = format!("{:#}\n", schema());
