@@ -100,7 +100,8 @@ def running(command: list[str], processors: str, port: int, log: pathlib.Path) -
     if answers(port):
         raise SystemExit(f"something listens on {port} already")
     with open(log, "w", encoding="utf-8") as to:
-        process = subprocess.Popen(["taskset", "-c", processors, *command], stdout=to, stderr=subprocess.STDOUT)
+        # Access logs are written and go nowhere: hundreds of megabytes on a disk would slow down what comes next.
+        process = subprocess.Popen(["taskset", "-c", processors, *command], stdout=subprocess.DEVNULL, stderr=to)
     try:
         wait_for(port, process, log)
         yield process
