@@ -4,9 +4,8 @@
 #[must_use]
 pub fn digits<const N: usize>(number: u128) -> [u8; N] {
     let mut all = [0; 32];
-    for (eight, shift) in all.chunks_exact_mut(8).zip([96, 64, 32, 0]) {
-        let part = u32::try_from(number >> shift & u128::from(u32::MAX)).unwrap_or_default();
-        eight.copy_from_slice(&eight_digits(part).to_be_bytes());
+    for (eight, part) in all.as_chunks_mut::<8>().0.iter_mut().zip(number.to_be_bytes().as_chunks::<4>().0) {
+        *eight = eight_digits(u32::from_be_bytes(*part)).to_be_bytes();
     }
     all.last_chunk().copied().unwrap_or([b'0'; N])
 }

@@ -59,11 +59,14 @@ impl TraceContext {
     /// The value of `traceparent` for the upstream.
     #[must_use]
     pub fn traceparent(&self) -> [u8; 55] {
-        let mut text = [0; 55];
+        let mut text = [b'-'; 55];
         let (trace, span, flags): ([u8; 32], [u8; 16], [u8; 2]) =
             (hex::digits(self.trace), hex::digits(self.span.into()), hex::digits(self.flags.into()));
-        let parts = [&b"00-"[..], &trace, b"-", &span, b"-", &flags];
-        text.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
+        for (part, at) in [(&b"00"[..], 0..2), (&trace, 3..35), (&span, 36..52), (&flags, 53..55)] {
+            if let Some(place) = text.get_mut(at) {
+                place.copy_from_slice(part);
+            }
+        }
         text
     }
 
