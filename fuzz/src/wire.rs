@@ -53,9 +53,9 @@ fn read(bytes: &[u8], step: usize) -> Result<Read, Malformed> {
         if decoder.is_none() {
             let Some(AnswerHead { status, version, fields }) = head::answer(&mut input)? else { continue };
             decoder = Some(match Length::said(&fields, version)? {
-                Length::Of(length) => Decoder::Counted(length),
-                Length::Chunked => Decoder::ChunkSize,
-                Length::Unsaid => Decoder::UntilClose,
+                Length::Of(length) => Decoder::counted(length),
+                Length::Chunked => Decoder::chunked(0),
+                Length::Unsaid => Decoder::UNTIL_CLOSE,
             });
             read.head = Some((status.as_u16(), version, fields));
         }

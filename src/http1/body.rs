@@ -13,6 +13,9 @@ use super::head;
 /// How much is looked through for the end of the line that gives the size of a chunk, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
 
+/// Most digits of a chunk's size: as many as 64 bits have.
+const MAX_SIZE_DIGITS: usize = 16;
+
 /// How a body ends (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
@@ -48,18 +51,27 @@ impl Length {
     }
 }
 
-/// `1*DIGIT`, without what could be an octal number.
+/// `1*DIGIT` in its one spelling, without leading zeros; no more than a signed number holds, since some read one.
 fn decimal(digits: &[u8]) -> Result<u64, Malformed> {
     let plain = !digits.is_empty()
         && digits.iter().all(u8::is_ascii_digit)
         && (digits.len() == 1 || digits.first() != Some(&b'0'));
     let text = std::str::from_utf8(digits).ok().filter(|_| plain).ok_or(Malformed::Length)?;
-    text.parse().map_err(|_overflow| Malformed::Length)
+    let number: i64 = text.parse().map_err(|_overflow| Malformed::Length)?;
+    u64::try_from(number).map_err(|_negative| Malformed::Length)
 }
 
 /// Takes a body off a connection's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decoder {
+pub struct Decoder {
+    at: At,
+    /// Bytes of chunk extensions that may still come.
+    extensions: u16,
+}
+
+/// Where a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
     /// So many bytes are left.
     Counted(u64),
     /// Everything that comes.
@@ -90,48 +102,70 @@ pub enum Piece {
 }
 
 impl Decoder {
+    /// No body.
+    pub const DONE: Self = Self::at(At::Done);
+
+    /// Everything until the connection is closed.
+    pub const UNTIL_CLOSE: Self = Self::at(At::UntilClose);
+
+    const fn at(at: At) -> Self {
+        Self { at, extensions: 0 }
+    }
+
+    /// So many bytes.
+    #[must_use]
+    pub const fn counted(bytes: u64) -> Self {
+        Self::at(At::Counted(bytes))
+    }
+
+    /// Chunks, with at most so many bytes of extensions in all of them together.
+    #[must_use]
+    pub const fn chunked(extensions: u16) -> Self {
+        Self { at: At::ChunkSize, extensions }
+    }
+
     /// Takes the next piece off the front of `input`.
     ///
     /// # Errors
     /// [`Malformed::Chunk`], [`Malformed::TooLarge`].
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
-            *self = match *self {
-                Self::Done | Self::Counted(0) => {
-                    *self = Self::Done;
+            self.at = match self.at {
+                At::Done | At::Counted(0) => {
+                    self.at = At::Done;
                     return Ok(Piece::End);
                 }
-                Self::Chunk(0) => Self::ChunkEnd,
-                Self::UntilClose | Self::Counted(_) | Self::Chunk(_) if input.is_empty() => return Ok(Piece::More),
-                Self::UntilClose => return Ok(Piece::Data(input.split().freeze())),
-                Self::Counted(left) => {
+                At::Chunk(0) => At::ChunkEnd,
+                At::UntilClose | At::Counted(_) | At::Chunk(_) if input.is_empty() => return Ok(Piece::More),
+                At::UntilClose => return Ok(Piece::Data(input.split().freeze())),
+                At::Counted(left) => {
                     let data = some(left, input);
-                    *self = Self::Counted(left - data.len() as u64);
+                    self.at = At::Counted(left - data.len() as u64);
                     return Ok(Piece::Data(data));
                 }
-                Self::Chunk(left) => {
+                At::Chunk(left) => {
                     let data = some(left, input);
-                    *self = Self::Chunk(left - data.len() as u64);
+                    self.at = At::Chunk(left - data.len() as u64);
                     return Ok(Piece::Data(data));
                 }
-                Self::ChunkSize => match chunk_size(input)? {
+                At::ChunkSize => match chunk_size(input, &mut self.extensions)? {
                     None => return Ok(Piece::More),
-                    Some(0) => Self::Trailers,
-                    Some(size) => Self::Chunk(size),
+                    Some(0) => At::Trailers,
+                    Some(size) => At::Chunk(size),
                 },
-                Self::ChunkEnd => match input.get(..2) {
+                At::ChunkEnd => match input.get(..2) {
                     Some(b"\r\n") => {
                         drop(input.split_to(2));
-                        Self::ChunkSize
+                        At::ChunkSize
                     }
                     Some(_) => return Err(Malformed::Chunk),
                     None if input.first().is_none_or(|byte| *byte == b'\r') => return Ok(Piece::More),
                     None => return Err(Malformed::Chunk),
                 },
-                Self::Trailers => match head::trailers(input)? {
+                At::Trailers => match head::trailers(input)? {
                     None => return Ok(Piece::More),
                     Some(fields) => {
-                        *self = Self::Done;
+                        self.at = At::Done;
                         return Ok(if fields.is_empty() { Piece::End } else { Piece::Trailers(fields) });
                     }
                 },
@@ -142,24 +176,48 @@ impl Decoder {
     /// Whether there is no more, without looking at further bytes.
     #[must_use]
     pub const fn is_done(self) -> bool {
-        matches!(self, Self::Done | Self::Counted(0))
+        matches!(self.at, At::Done | At::Counted(0))
+    }
+
+    /// How many bytes are left, where that has been said.
+    #[must_use]
+    pub const fn left(self) -> Option<u64> {
+        match self.at {
+            At::Counted(left) => Some(left),
+            At::Done => Some(0),
+            At::UntilClose | At::ChunkSize | At::Chunk(_) | At::ChunkEnd | At::Trailers => None,
+        }
     }
 }
 
 /// As much of `left` bytes as is there.
 fn some(left: u64, input: &mut BytesMut) -> Bytes {
     let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-    input.split_to(here).freeze()
+    let is_all = here == input.len() && here as u64 == left;
+    if is_all { std::mem::take(input).freeze() } else { input.split_to(here).freeze() }
 }
 
-/// Reads `1*HEXDIG CRLF`. Chunk extensions are refused: nobody sends them, and readers differ about where they end.
-fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Malformed> {
-    let Some(end) = memchr::memchr(b'\n', input) else {
+/// Reads `1*HEXDIG [ chunk-ext ] CRLF` (RFC 9112 §7.1). Extensions say nothing to anybody here: they are dropped, as far as
+/// they are allowed at all, and have neither blanks before them nor control bytes in them, since readers differ about where
+/// such ones end.
+fn chunk_size(input: &mut BytesMut, extensions: &mut u16) -> Result<Option<u64>, Malformed> {
+    let looked_through = input.get(..MAX_CHUNK_LINE).unwrap_or(input);
+    let Some(end) = memchr::memchr(b'\n', looked_through) else {
         return if input.len() > MAX_CHUNK_LINE { Err(Malformed::Chunk) } else { Ok(None) };
     };
     let line = input.split_to(end + 1);
-    let digits =
-        line.strip_suffix(b"\r\n").filter(|digits| (1..=16).contains(&digits.len())).ok_or(Malformed::Chunk)?;
+    let line = line.strip_suffix(b"\r\n").ok_or(Malformed::Chunk)?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, extension) = line.split_at_checked(digits).ok_or(Malformed::Chunk)?;
+    if !(1..=MAX_SIZE_DIGITS).contains(&digits.len()) {
+        return Err(Malformed::Chunk);
+    }
+    if !extension.is_empty() {
+        let is_plain =
+            extension.starts_with(b";") && extension.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control());
+        let bytes = u16::try_from(extension.len()).ok().filter(|_| is_plain).ok_or(Malformed::Chunk)?;
+        *extensions = extensions.checked_sub(bytes).ok_or(Malformed::Chunk)?;
+    }
     digits
         .iter()
         .try_fold(0_u64, |size, digit| {
@@ -189,8 +247,8 @@ mod tests {
         let cases: [Case<'_>; 20] = [
             (&[], &[], Version::HTTP_11, Ok(Length::Unsaid)),
             (&["0"], &[], Version::HTTP_11, Ok(Length::Of(0))),
-            (&["18446744073709551615"], &[], Version::HTTP_10, Ok(Length::Of(u64::MAX))),
-            (&["18446744073709551616"], &[], Version::HTTP_11, Err(Malformed::Length)),
+            (&["9223372036854775807"], &[], Version::HTTP_10, Ok(Length::Of(i64::MAX.unsigned_abs()))),
+            (&["9223372036854775808"], &[], Version::HTTP_11, Err(Malformed::Length)),
             (&["+5"], &[], Version::HTTP_11, Err(Malformed::Length)),
             (&["-5"], &[], Version::HTTP_11, Err(Malformed::Length)),
             (&["05"], &[], Version::HTTP_11, Err(Malformed::Length)),
@@ -258,7 +316,25 @@ mod tests {
         ] {
             for step in [1, 2, 1000] {
                 let want = want.map(|(data, trailers, ended)| (data.as_bytes().to_vec(), trailers, ended));
-                assert_eq!(decoded(Decoder::ChunkSize, bytes.as_bytes(), step), want, "{bytes:?} by {step}");
+                assert_eq!(decoded(Decoder::chunked(0), bytes.as_bytes(), step), want, "{bytes:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn extensions_are_dropped_as_far_as_they_are_allowed() {
+        for (bytes, allowed, want) in [
+            ("3;a=b\r\nabc\r\n0;\tlast\r\n\r\n", 10, Ok(("abc", 0, true))),
+            ("3;a=\"b;c d\"\r\nabc\r\n0\r\n\r\n", 100, Ok(("abc", 0, true))),
+            ("3;a=b\r\nabc\r\n0;\tlast\r\n\r\n", 9, Err(Malformed::Chunk)),
+            ("3 ;a=b\r\nabc\r\n0\r\n\r\n", 100, Err(Malformed::Chunk)),
+            ("3;a\0\r\nabc\r\n0\r\n\r\n", 100, Err(Malformed::Chunk)),
+            ("3;a\rb\r\nabc\r\n0\r\n\r\n", 100, Err(Malformed::Chunk)),
+            ("3;a\nabc\r\n0\r\n\r\n", 100, Err(Malformed::Chunk)),
+        ] {
+            for step in [1, 2, 1000] {
+                let want = want.map(|(data, trailers, ended)| (data.as_bytes().to_vec(), trailers, ended));
+                assert_eq!(decoded(Decoder::chunked(allowed), bytes.as_bytes(), step), want, "{bytes:?} by {step}");
             }
         }
     }
@@ -266,7 +342,7 @@ mod tests {
     #[test]
     fn a_counted_body_leaves_what_follows() {
         let mut input = BytesMut::from("abcdef");
-        let mut decoder = Decoder::Counted(4);
+        let mut decoder = Decoder::counted(4);
         assert_eq!(decoder.next(&mut input), Ok(Piece::Data("abcd".into())));
         assert!(decoder.is_done());
         assert_eq!(decoder.next(&mut input), Ok(Piece::End));

@@ -16,6 +16,9 @@ use tokio::io::AsyncWrite;
 /// Data up to this size is copied behind what stands before it: cheaper than a second slice. In bytes.
 const COPIED: usize = 4096;
 
+/// What a connection that waits may keep of its room for heads, in bytes.
+const MOST_KEPT: usize = 1024;
+
 /// How a body is written (RFC 9112 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -37,6 +40,13 @@ impl Output {
     /// Where a head is written to.
     pub const fn head(&mut self) -> &mut BytesMut {
         &mut self.before
+    }
+
+    /// Gives back what a large answer took.
+    pub fn rest(&mut self) {
+        if self.before.is_empty() && self.before.capacity() > MOST_KEPT {
+            self.before = BytesMut::new();
+        }
     }
 
     /// Whether all has been written.

@@ -1,7 +1,7 @@
 //! What is left of a request's body when the answer does not depend on it.
 //!
-//! hyper closes an HTTP/1 connection whose request was not read to its end, and does not say so in the answer: the
-//! client's next request on it is lost. So what has nearly arrived is read, and of the rest the client is told.
+//! An HTTP/1 connection whose request was not read to its end can carry no other. So what has nearly arrived is read, and of
+//! the rest the client is told.
 
 use std::pin::pin;
 use std::time::Duration;

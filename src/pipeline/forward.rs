@@ -66,7 +66,7 @@ pub async fn send(
     let timeouts = settings.timeouts;
     let deadline = timeouts.total.map(|total| record.started() + total);
     let version = head.version;
-    let upgrading = upgrade_of(&admitted, &mut head).filter(|_| body.is_end_stream());
+    let upgrading = upgrade_of(&admitted, &head, &body);
     if head.version == Version::HTTP_2 {
         form::join_cookies(&mut head.headers);
     }
@@ -131,16 +131,16 @@ fn rest(progress: &Progress) -> Rest {
 
 /// Whether the client asks for a protocol that the service passes on, as RFC 6455 §4.1 has it: by a `GET`, with one
 /// `Upgrade` that `Connection` names.
-fn upgrade_of(admitted: &Admitted, head: &mut Parts) -> Option<Upgrading> {
-    let asked = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
+fn upgrade_of(admitted: &Admitted, head: &Parts, body: &ClientBody) -> Option<Upgrading> {
     let mut protocols = head.headers.get_all(header::UPGRADE).iter();
     let websocket = protocols.next().is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && protocols.next().is_none()
+        && head.version == Version::HTTP_11
         && head.method == Method::GET
         && headers::connection_names(&head.headers, "upgrade");
     let speaks_http1 = admitted.target.endpoints.first().is_some_and(|endpoint| endpoint.protocol == Protocol::Http1);
     let passes = admitted.service.settings.upgrades == Upgrades::WebSocket && websocket && speaks_http1;
-    passes.then(|| Upgrading::new(asked))
+    if passes { body.switch().map(Upgrading::new) } else { None }
 }
 
 /// The headers that every upstream has from the gateway alone.

@@ -196,7 +196,7 @@ impl Body for Relay {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.broke(failure_of(&error));
-                // hyper throws away what it has not written yet, perhaps the head itself, and writes when nothing comes.
+                // In HTTP/2 hyper throws away what it has not written yet, perhaps the head itself, and writes when nothing comes.
                 this.broken = Some(Broken::Upstream(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending

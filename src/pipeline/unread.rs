@@ -1,6 +1,5 @@
 //! The refusal of what never became a request: its head could not be read, so nothing is known of it but its peer.
 
-use bytes::Bytes;
 use http::Method;
 use http::Request;
 use http::Response;
@@ -14,14 +13,15 @@ use crate::pipeline::peer::Peer;
 use crate::pipeline::refuse;
 use crate::pipeline::refuse::Context;
 use crate::pipeline::refuse::Reader;
+use crate::pipeline::relay::AnswerBody;
 
 /// The method that OpenTelemetry gives to a request that has none that is known.
 const NO_METHOD: &[u8] = b"_OTHER";
 
 impl Gateway {
-    /// The answer to what could not be read, and the record that it is told in.
+    /// The answer to what could not be read.
     #[must_use]
-    pub fn refuse_unread(&self, peer: &Peer, why: Denied) -> (Response<Bytes>, Record) {
+    pub fn refuse_unread(&self, peer: &Peer, why: Denied) -> Response<AnswerBody> {
         let (mut head, ()) = Request::new(()).into_parts();
         head.method = Method::from_bytes(NO_METHOD).unwrap_or_default();
         head.uri = Uri::from_static("*");
@@ -30,8 +30,6 @@ impl Gateway {
         let request_id = record.request_id();
         let decision = record.decision_id();
         let context = Context { service: None, reader: Reader::Http, decision, request_id: &request_id, detail: None };
-        let response = refuse::answer(why.into(), &context);
-        record.response_bytes(response.body().len() as u64);
-        (response, record)
+        refuse::answer(why.into(), &context).map(|text| AnswerBody::Own(Some(text), Some(Box::new(record))))
     }
 }

@@ -8,21 +8,19 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Buf as _;
 use bytes::Bytes;
-use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::header;
 use http::response::Parts;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::http1::client::Switched;
 use crate::model::refusal::Failed;
 use crate::observe::record::Record;
 use crate::pipeline::Gateway;
@@ -30,14 +28,16 @@ use crate::pipeline::headers;
 use crate::pipeline::limit::Held;
 use crate::pipeline::relay::AnswerBody;
 use crate::upstream::pool::Lease;
+use crate::upstream::stream::Replayed;
+use crate::upstream::stream::Stream;
 
 /// A client that wants to go on in another protocol.
 #[derive(Debug)]
-pub struct Upgrading(OnUpgrade);
+pub struct Upgrading(oneshot::Receiver<Switched<Stream>>);
 
 impl Upgrading {
     /// Takes the client's side of the connection, once it is free.
-    pub const fn new(client: OnUpgrade) -> Self {
+    pub const fn new(client: oneshot::Receiver<Switched<Stream>>) -> Self {
         Self(client)
     }
 }
@@ -64,16 +64,23 @@ pub fn answer(
     Response::from_parts(head, AnswerBody::Own(Some(Bytes::new()), None))
 }
 
-async fn tunnel(client: OnUpgrade, lease: Lease, held: Held, mut record: Record, idle: Duration) {
-    let (Ok(client), Some((upstream, early, switched))) = (client.await, lease.into_switched()) else {
+async fn tunnel(
+    client: oneshot::Receiver<Switched<Stream>>,
+    lease: Lease,
+    held: Held,
+    mut record: Record,
+    idle: Duration,
+) {
+    let (Ok(Switched { io, early: said, keeps }), Some((upstream, early, switched))) =
+        (client.await, lease.into_switched())
+    else {
         record.broke_off(Failed::UpstreamClosed);
         return;
     };
     let moved = Rc::new(Moved { at: Cell::new(Instant::now()), to_client: Cell::new(0) });
-    let (moved_by_client, nothing) = (Rc::clone(&moved), BytesMut::new());
-    let mut client =
-        Watched { inner: TokioIo::new(client), early: nothing, moved: moved_by_client, side: Side::Client };
-    let mut upstream = Watched { inner: upstream, early, moved: Rc::clone(&moved), side: Side::Upstream };
+    let mut client = Watched { inner: Replayed::new(io, said), moved: Rc::clone(&moved), side: Side::Client };
+    let mut upstream =
+        Watched { inner: Replayed::new(upstream, early), moved: Rc::clone(&moved), side: Side::Upstream };
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied.map(drop),
         () = stillness(&moved, idle) => Err(io::ErrorKind::TimedOut.into()),
@@ -84,8 +91,8 @@ async fn tunnel(client: OnUpgrade, lease: Lease, held: Held, mut record: Record,
         // Either side may leave a WebSocket without a farewell; that is how most of them end.
         Ok(()) | Err(_) => record.complete(),
     }
-    // The connection was the tunnel's; only its place in the pool's count is given back.
-    drop((switched, held));
+    // The connections were the tunnel's; only their places among the others are given back.
+    drop((switched, keeps, held));
 }
 
 #[derive(Debug)]
@@ -114,8 +121,6 @@ enum Side {
 /// A connection that notes when something was read from it.
 struct Watched<T> {
     inner: T,
-    /// What had been read before the switch.
-    early: BytesMut,
     moved: Rc<Moved>,
     side: Side,
 }
@@ -123,13 +128,7 @@ struct Watched<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = if self.early.is_empty() {
-            Pin::new(&mut self.inner).poll_read(cx, buf)
-        } else {
-            let room = buf.remaining().min(self.early.len());
-            buf.put_slice(&self.early.copy_to_bytes(room));
-            Poll::Ready(Ok(()))
-        };
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
             self.moved.at.set(Instant::now());

@@ -1,29 +1,19 @@
 //! One client connection of the traffic plane: handshake, protocol, requests, goodbye.
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
-use http::StatusCode;
+use http::Response;
 use http::uri::Scheme;
-use http_body::Body;
-use http_body::Frame;
-use http_body::SizeHint;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::server::conn::auto;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::model::name::Name;
+use crate::model::refusal::Denied;
 use crate::observe::metrics::ConnectionEnd;
 use crate::observe::metrics::HandshakeFailure;
 use crate::observe::metrics::TlsVersion;
@@ -31,16 +21,12 @@ use crate::observe::record;
 use crate::pipeline::Gateway;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::relay::AnswerBody;
-use crate::pipeline::relay::Broken;
-use crate::server::conversation::Ended;
+use crate::server::conversation::Answers;
 use crate::server::conversation::Line;
 use crate::server::conversation::paced;
 use crate::server::conversation::speak;
 use crate::server::door::Entered;
-use crate::server::pulse::Pulse;
-use crate::server::streams;
-use crate::server::streams::Streams;
-use crate::server::unread;
+use crate::server::http2;
 use crate::upstream::client_body::ClientBody;
 use crate::upstream::stream::Stream;
 
@@ -53,8 +39,8 @@ pub struct Accepted {
     pub listener: Name,
     /// What that bears.
     pub limits: Arc<Limits>,
-    /// How HTTP is spoken within that.
-    pub(super) protocol: Rc<auto::Builder<Streams>>,
+    /// How HTTP/2 is spoken within that.
+    pub(super) protocol: Rc<http2::Protocol>,
     /// Whether the listener speaks TLS.
     pub tls: Tls,
 }
@@ -93,37 +79,10 @@ pub async fn serve(gateway: Rc<Gateway>, accepted: Accepted, drain: Cancellation
         },
     };
     let scheme = if tls == Tls::On { Scheme::HTTPS } else { Scheme::HTTP };
-    let peer = Peer::new(record::Peer { address, scheme }, listener, limits);
-    let served = Rc::new(Served { gateway, peer, pulse: Arc::new(Pulse::new()) });
-    let shared = Rc::clone(&served);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let under_way = UnderWay::begin(&shared);
-        async move {
-            let Served { gateway, peer, pulse } = &*under_way.0;
-            if pulse.is_old() {
-                peer.end_soon();
-            }
-            let answer = gateway.answer(peer, request.map(ClientBody::from)).await;
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                pulse.upgraded();
-            }
-            if peer.is_unwanted() {
-                pulse.end_soon();
-            }
-            Ok::<_, Infallible>(answer.map(|body| Told { body, _under_way: under_way }))
-        }
-    });
-    let line = Line { stream, place, pulse: Arc::clone(&served.pulse), patience };
-    let ended = speak(&protocol, line, service, &drain).await;
-    open.ends(ended.counted(&served.pulse));
-    if let Some(why) = ended.unanswered(&served.pulse)
-        && let Some((stream, _place)) = served.pulse.left()
-    {
-        unread::answer(&served.gateway, &served.peer, stream, why).await;
-    }
-    if let Ended::Broken(error) = ended {
-        tracing::trace!(error, "a client connection ended");
-    }
+    let peer = Peer::new(record::Peer { address, scheme }, listener, Arc::clone(&limits));
+    let line = Line { stream, place, limits: &limits, drain: &drain };
+    let end = speak(&protocol, line, &Rc::new(Served { gateway, peer })).await;
+    open.ends(end);
 }
 
 /// What the requests of one connection share.
@@ -131,49 +90,21 @@ pub async fn serve(gateway: Rc<Gateway>, accepted: Accepted, drain: Cancellation
 struct Served {
     gateway: Rc<Gateway>,
     peer: Peer,
-    pulse: Arc<Pulse>,
 }
 
-/// A request, from when it was read until its answer has ended.
-#[derive(Debug)]
-struct UnderWay(Rc<Served>);
+impl Answers for Served {
+    type Body = AnswerBody;
 
-impl UnderWay {
-    fn begin(served: &Rc<Served>) -> Self {
-        served.pulse.asked();
-        Self(Rc::clone(served))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.pulse.answered();
-    }
-}
-
-/// An answer's body.
-#[derive(Debug)]
-struct Told {
-    body: AnswerBody,
-    _under_way: UnderWay,
-}
-
-impl Body for Told {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let polled = Pin::new(&mut self.get_mut().body).poll_frame(cx);
-        streams::note(&polled);
-        polled
+    async fn answer(&self, request: Request<ClientBody>) -> Response<AnswerBody> {
+        self.gateway.answer(&self.peer, request).await
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    fn refuse(&self, why: Denied) -> Response<AnswerBody> {
+        self.gateway.refuse_unread(&self.peer, why)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn is_tired(&self) -> bool {
+        self.peer.is_unwanted()
     }
 }
 

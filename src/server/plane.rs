@@ -1,16 +1,12 @@
 //! The small servers of the management and health planes, on the control runtime.
 
-use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::Request;
 use http::Response;
-use http::header;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -22,17 +18,17 @@ use crate::observe::metrics::ConnectionEnd;
 use crate::observe::metrics::ListenerMetrics;
 use crate::pipeline::find;
 use crate::server::connection::Tls;
+use crate::server::conversation::Answers;
 use crate::server::conversation::Line;
 use crate::server::conversation::paced;
-use crate::server::conversation::protocol;
 use crate::server::conversation::speak;
 use crate::server::crowd::Crowd;
 use crate::server::door::Door;
 use crate::server::door::Entered;
-use crate::server::pulse::Pulse;
+use crate::server::http2;
 use crate::server::socket::Socketed;
-use crate::server::unread;
 use crate::snapshot::live::Live;
+use crate::upstream::client_body::ClientBody;
 use crate::upstream::stream::Stream;
 
 /// A plane's listener that is open.
@@ -53,7 +49,7 @@ pub struct Open {
 /// Accepts and answers until the task is dropped, and says `unread` to what is no request. Runs on a `LocalRuntime`.
 pub async fn serve<A, F, U>(open: Open, answer: A, unread: U)
 where
-    A: Fn(Request<Incoming>) -> F + Clone + 'static,
+    A: Fn(Request<ClientBody>) -> F + Clone + 'static,
     F: Future<Output = Response<Full<Bytes>>> + 'static,
     U: Fn(Denied) -> Response<Full<Bytes>> + Clone + 'static,
 {
@@ -88,7 +84,7 @@ struct Connection {
 impl Connection {
     async fn serve<A, F, U>(self, answer: A, unread: U)
     where
-        A: Fn(Request<Incoming>) -> F + 'static,
+        A: Fn(Request<ClientBody>) -> F + 'static,
         F: Future<Output = Response<Full<Bytes>>> + 'static,
         U: Fn(Denied) -> Response<Full<Bytes>> + Clone + 'static,
     {
@@ -108,55 +104,45 @@ impl Connection {
                 Ok(Err(_)) | Err(_) => return open.ends(ConnectionEnd::Handshake),
             },
         };
-        let pulse = Arc::new(Pulse::new());
-        let (heard, limits, refuse) = (Arc::clone(&pulse), Arc::clone(&self.limits), unread.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Some(client) = &client {
-                let _none_before = request.extensions_mut().insert(client.clone());
-            }
-            let under_way = UnderWay::begin(&heard);
-            let (head, body) = request.into_parts();
-            // What hyper takes depends on how it comes.
-            let answering = match find::measure(&limits, &head) {
-                Ok(()) => Ok(answer(Request::from_parts(head, body))),
-                Err(too_large) => Err(too_large),
-            };
-            let unread = refuse.clone();
-            async move {
-                let mut answer = match answering {
-                    Ok(answering) => answering.await,
-                    Err(too_large) => unread(too_large),
-                };
-                if under_way.0.is_old() {
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                drop(under_way);
-                Ok::<_, Infallible>(answer)
-            }
-        });
-        let line = Line { stream, place, pulse: Arc::clone(&pulse), patience };
-        let ended = speak(&protocol(&self.limits), line, service, &CancellationToken::new()).await;
-        open.ends(ended.counted(&pulse));
-        if let Some(why) = ended.unanswered(&pulse)
-            && let Some((stream, _place)) = pulse.left()
-        {
-            unread::say(stream, unread(why)).await;
+        let limits = Arc::clone(&self.limits);
+        let answers = Rc::new(Plane { answer, refuse: unread, client, limits });
+        let line = Line { stream, place, limits: &self.limits, drain: &CancellationToken::new() };
+        open.ends(speak(&http2::protocol(&self.limits), line, &answers).await);
+    }
+}
+
+/// Who answers on a connection.
+struct Plane<A, U> {
+    answer: A,
+    refuse: U,
+    client: Option<Client>,
+    limits: Arc<Limits>,
+}
+
+impl<A, F, U> Answers for Plane<A, U>
+where
+    A: Fn(Request<ClientBody>) -> F + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + 'static,
+    U: Fn(Denied) -> Response<Full<Bytes>> + 'static,
+{
+    type Body = Full<Bytes>;
+
+    async fn answer(&self, request: Request<ClientBody>) -> Response<Full<Bytes>> {
+        let (mut head, body) = request.into_parts();
+        if let Err(too_large) = find::measure(&self.limits, &head) {
+            return self.refuse(too_large);
         }
+        if let Some(client) = &self.client {
+            let _none_before = head.extensions.insert(client.clone());
+        }
+        (self.answer)(Request::from_parts(head, body)).await
     }
-}
 
-/// A request, from when it was read until it is answered.
-struct UnderWay(Arc<Pulse>);
-
-impl UnderWay {
-    fn begin(pulse: &Arc<Pulse>) -> Self {
-        pulse.asked();
-        Self(Arc::clone(pulse))
+    fn refuse(&self, why: Denied) -> Response<Full<Bytes>> {
+        (self.refuse)(why)
     }
-}
 
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.answered();
+    fn is_tired(&self) -> bool {
+        false
     }
 }

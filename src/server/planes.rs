@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
 use crate::config::Address;
@@ -22,6 +21,7 @@ use crate::server::socket::BindError;
 use crate::server::socket::Bound;
 use crate::server::socket::bind;
 use crate::snapshot::live::Live;
+use crate::upstream::client_body::ClientBody;
 
 /// What the planes listen on, and who answers there.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Planes {
                 }
                 Plane::Health => {
                     let health = self.health.clone();
-                    let answer = move |request: Request<Incoming>| {
+                    let answer = move |request: Request<ClientBody>| {
                         let answer = health.answer(request.method(), request.uri().path());
                         async move { answer }
                     };

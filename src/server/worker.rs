@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::conn::auto;
 use tokio::runtime::Builder;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
@@ -23,12 +22,11 @@ use crate::pipeline::since_epoch;
 use crate::server::connection::Accepted;
 use crate::server::connection::Tls;
 use crate::server::connection::serve;
-use crate::server::conversation::protocol;
 use crate::server::crowd::Crowd;
 use crate::server::door::Door;
 use crate::server::door::Entered;
+use crate::server::http2;
 use crate::server::socket::Socketed;
-use crate::server::streams::Streams;
 
 /// How often a worker writes out its access log and closes what has idled.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
@@ -150,8 +148,8 @@ async fn work(gateway: Rc<Gateway>, mut inbox: mpsc::UnboundedReceiver<Command>)
     gateway.metrics().worker_stopped();
 }
 
-/// What a listener bears, and how HTTP is spoken within that.
-type Protocol = (Arc<Limits>, Rc<auto::Builder<Streams>>);
+/// What a listener bears, and how HTTP/2 is spoken within that.
+type Protocol = (Arc<Limits>, Rc<http2::Protocol>);
 
 /// One worker's end of a listener.
 struct Accepting {
@@ -198,7 +196,7 @@ impl Accepting {
         match &*made {
             Some((of, protocol)) if Arc::ptr_eq(of, &limits) => (limits, Rc::clone(protocol)),
             Some(_) | None => {
-                let protocol = Rc::new(protocol(&limits));
+                let protocol = Rc::new(http2::protocol(&limits));
                 *made = Some((Arc::clone(&limits), Rc::clone(&protocol)));
                 (limits, protocol)
             }

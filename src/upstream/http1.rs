@@ -1,8 +1,6 @@
 //! One HTTP/1.1 connection to an upstream, driven by the request that has it: no task of its own, no channel.
 
-use std::io;
 use std::pin::Pin;
-use std::pin::pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
@@ -19,7 +17,6 @@ use http_body::Body as _;
 use http_body::Frame;
 use http_body::SizeHint;
 use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 
 use crate::http1::Malformed;
@@ -28,6 +25,7 @@ use crate::http1::body::Length;
 use crate::http1::body::Piece;
 use crate::http1::head;
 use crate::http1::head::AnswerHead;
+use crate::http1::input::Input;
 use crate::http1::output::Encoding;
 use crate::http1::output::Output;
 use crate::http1::output::line;
@@ -35,12 +33,6 @@ use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::exchange::Lost;
 use crate::upstream::exchange::RequestHead;
-
-/// Room for the first read of an answer, in bytes: most fit.
-const FIRST_READ: usize = 8 * 1024;
-
-/// Room for a read after one that filled its room.
-const NEXT_READ: usize = 64 * 1024;
 
 /// Data that may wait for a slow upstream before the client's body is asked for more, in bytes.
 const UNSENT: usize = 16 * 1024;
@@ -52,8 +44,7 @@ const MOST_INFORMATIONAL: u8 = 16;
 #[derive(Debug)]
 pub struct Connection<T> {
     io: T,
-    input: BytesMut,
-    filled: bool,
+    input: Input,
     output: Output,
     sending: Option<Sending>,
     receiving: Decoder,
@@ -75,11 +66,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub fn new(io: T) -> Self {
         Self {
             io,
-            input: BytesMut::new(),
-            filled: false,
+            input: Input::default(),
             output: Output::default(),
             sending: None,
-            receiving: Decoder::Done,
+            receiving: Decoder::DONE,
             to_head: false,
             informational: 0,
             lasts: true,
@@ -89,7 +79,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Whether an idle connection can carry an exchange: the upstream has neither closed it nor said anything, which
     /// would be the answer to a question that nobody asked.
     pub fn is_alive(&mut self) -> bool {
-        self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.input.poll_head(&mut self.io, &mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Takes up a request. Nothing is written before [`Self::poll_head`].
@@ -133,7 +123,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             return Poll::Ready(Err(Lost::Closed));
         }
         loop {
-            let head = if self.input.is_empty() { None } else { head::answer(&mut self.input)? };
+            let head = if self.input.is_empty() { None } else { head::answer(self.input.bytes())? };
             match head {
                 Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
                     self.informational += 1;
@@ -143,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
                 Some(head) => return Poll::Ready(self.receive(&head).map(|()| head)),
                 None => {
-                    if ready!(self.poll_read(cx))? == 0 {
+                    if ready!(self.input.poll_head(&mut self.io, cx))? == 0 {
                         return Poll::Ready(Err(Lost::Closed));
                     }
                 }
@@ -159,12 +149,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         // What becomes of the request now is told by `is_over`: the answer stands on its own.
         let _sent = self.poll_send(cx);
         loop {
-            match self.receiving.next(&mut self.input) {
+            match self.receiving.next(self.input.bytes()) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),
-                Ok(Piece::More) => match ready!(self.poll_read(cx)) {
-                    Ok(0) if self.receiving == Decoder::UntilClose => self.receiving = Decoder::Done,
+                Ok(Piece::More) => match ready!(self.input.poll_body(&mut self.io, cx)) {
+                    Ok(0) if self.receiving == Decoder::UNTIL_CLOSE => self.receiving = Decoder::DONE,
                     Ok(0) => return Poll::Ready(Some(Err(Lost::Closed))),
                     Ok(_) => {}
                     Err(error) => return Poll::Ready(Some(Err(error.into()))),
@@ -181,13 +171,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// What is left of the answer's body.
     pub fn size_hint(&self) -> SizeHint {
-        match self.receiving {
-            Decoder::Counted(left) => SizeHint::with_exact(left),
-            Decoder::Done => SizeHint::with_exact(0),
-            Decoder::UntilClose | Decoder::ChunkSize | Decoder::Chunk(_) | Decoder::ChunkEnd | Decoder::Trailers => {
-                SizeHint::new()
-            }
-        }
+        self.receiving.left().map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 
     /// Whether the exchange is over on both sides, and has left nothing behind: another one may follow.
@@ -198,19 +182,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// The bare connection, after it has switched to another protocol, and what of that has been read.
     pub fn into_parts(self) -> (T, BytesMut) {
-        (self.io, self.input)
+        (self.io, self.input.into_bytes())
     }
 
     fn receive(&mut self, head: &AnswerHead) -> Result<(), Lost> {
         let length = Length::said(&head.fields, head.version)?;
         let never = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
         self.receiving = match length {
-            _ if never || self.to_head || head.status == StatusCode::NOT_MODIFIED => Decoder::Done,
-            Length::Of(bytes) => Decoder::Counted(bytes),
-            Length::Chunked => Decoder::ChunkSize,
-            Length::Unsaid => Decoder::UntilClose,
+            _ if never || self.to_head || head.status == StatusCode::NOT_MODIFIED => Decoder::DONE,
+            Length::Of(bytes) => Decoder::counted(bytes),
+            // Nobody sends extensions, and readers differ about where they end.
+            Length::Chunked => Decoder::chunked(0),
+            Length::Unsaid => Decoder::UNTIL_CLOSE,
         };
-        let unsaid = self.receiving == Decoder::UntilClose;
+        let unsaid = self.receiving == Decoder::UNTIL_CLOSE;
         // A 204 with a length has a body for some readers, so nobody reads on after it.
         let doubtful = never && !matches!(length, Length::Unsaid | Length::Of(0));
         self.lasts = !unsaid && !doubtful && !head.status.is_informational() && persists(&head.fields, head.version);
@@ -271,15 +256,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.lasts = false;
         self.sending = None;
         self.output = Output::default();
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = if self.filled { NEXT_READ } else { FIRST_READ };
-        self.input.reserve(room);
-        let room = self.input.capacity() - self.input.len();
-        let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
-        self.filled = read == room;
-        Poll::Ready(Ok(read))
     }
 }
 

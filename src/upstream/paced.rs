@@ -34,10 +34,15 @@ impl<S> Paced<S> {
         Self { socket, timer: IdleTimer::new(within), forget }
     }
 
+    /// Lets the kernel keep nothing of the socket.
+    pub fn forget(&self) {
+        (self.forget)(&self.socket);
+    }
+
     fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending if self.timer.poll_expired(cx).is_ready() => {
-                (self.forget)(&self.socket);
+                self.forget();
                 // Not `TimedOut`: that is what a tunnel calls an upstream's silence.
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, NotTaken)))
             }

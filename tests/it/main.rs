@@ -13,6 +13,7 @@ mod audit;
 mod bad_input;
 mod changes;
 mod command_line;
+mod conversation;
 mod demo;
 mod faults;
 mod forward_auth;
