@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use crate::cli::calls::Options;
 use crate::cli::calls::Said;
 use crate::cli::calls::ask;
+use crate::cli::table::moment_or;
 use crate::model::explanation::Explanation;
+use crate::model::time::UnixSeconds;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +32,10 @@ pub(super) fn explain(asked: Asked) -> ExitCode {
     ask(async {
         let client = options.client()?;
         let answer = client.get(&format!("/api/v1/decisions/{decision}")).await?;
-        options.say(&answer, |explanation: Explanation| Said::only(explanation.to_string()))
+        options.say(&answer, |explanation: Explanation| {
+            let when = moment_or("-", explanation.at, UnixSeconds::now());
+            Said::only(format!("when       {when}\n{explanation}"))
+        })
     })
 }
 
