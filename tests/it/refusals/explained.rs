@@ -92,7 +92,7 @@ fn an_explanation_says_what_was_there_and_what_was_wanted() {
         ),
         ("another method", &["At this path GET, HEAD can be called."]),
         ("no service", &["The services are away, closing, corp"]),
-        ("keys that cannot be loaded", &["services.lacking", "nothing-here"]),
+        ("keys that cannot be loaded", &["services.lacking", "Now: its keys could not be read."]),
         ("nobody listens", &["upstreams.closed"]),
         ("a body that says it is too large", &["services.open.max_body", "At most 1024 bytes"]),
     ] {
