@@ -18,6 +18,7 @@ mod process;
 pub mod raw;
 mod reading;
 pub mod report;
+mod resilience;
 mod service_limits;
 mod services;
 mod structure;
@@ -49,8 +50,11 @@ pub use meaning::secret_ref;
 pub use problem::Problem;
 pub use process::{AccessLog, Audit, AuditLog, Etcd, OnAuditFailure, Reload, SecretRef, Shutdown, Store};
 pub use raw::schema;
+pub use resilience::{Ejection, HealthCheck, Question, Retries, RetriesOf, WhenNoneIsHealthy};
 pub use service_limits::{Concurrency, Rate, ServiceLimits};
-pub use services::{Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Upgrades};
+pub use services::{
+    Deployment, Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Traffic, Upgrades,
+};
 pub use units::{NotADuration, duration as read_duration};
 pub use upstreams::{ClientTls, Endpoint, EndpointAddress, HostHeader, Protocol, Upstream};
 pub use written::Written;

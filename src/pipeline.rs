@@ -104,6 +104,8 @@ pub struct Shared {
     pub throttle: Arc<Throttle>,
     /// What each caller has of the services that limit it.
     pub callers: Arc<Callers>,
+    /// How many they are.
+    pub workers: u16,
     /// Set when the process is about to leave.
     pub draining: Arc<AtomicBool>,
 }
@@ -172,7 +174,7 @@ impl Gateway {
     ) -> Self {
         Self {
             live: RefCell::new(live),
-            clients: Clients::new(seed),
+            clients: Clients::new(seed, shared.workers),
             tokens: Tokens::default(),
             observer,
             issuer_keys,
@@ -343,7 +345,7 @@ impl Gateway {
             record.limited_token(Arc::clone(&lent.id), lent.isv.as_str().into());
         }
         let limit = || limit::caller(&self.callers, &allowed, record.source(), record.started());
-        let admitted = admit::admit(&snapshot, &allowed, head, body, limit)?;
+        let admitted = admit::admit(&snapshot, &allowed, head, body, |count| self.clients.below(count), limit)?;
         if let Some(lent) = allowed.lent() {
             let event = audited::used(lent, &snapshot.features, allowed.routed().service(), record);
             self.audit.note(event).map_err(|NotRecorded| Failed::AuditUnavailable)?;

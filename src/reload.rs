@@ -346,11 +346,15 @@ impl Reloader {
     pub fn publish(&mut self, candidate: Candidate) {
         let Candidate { config, written, inputs, snapshot, cause, problems } = candidate;
         let generation = snapshot.generation;
-        self.replaced.push(self.publisher.publish(Arc::new(snapshot)));
+        let snapshot = Arc::new(snapshot);
+        self.replaced.push(self.publisher.publish(Arc::clone(&snapshot)));
         if !Arc::ptr_eq(&config, &self.config) {
             self.metrics.forget_services(&names(config.services.keys()));
             self.metrics.forget_upstreams(&names(config.upstreams.keys()));
             self.metrics.forget_issuers(&names(config.issuers.keys()));
+            for target in snapshot.targets() {
+                target.forget_endpoints();
+            }
         }
         self.metrics.gateway.reload_published(cause.trigger(), generation, UnixSeconds::now());
         self.status.published(UnixSeconds::now());

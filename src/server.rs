@@ -1,6 +1,7 @@
 //! Listeners, TLS, worker threads and the way out.
 
 pub mod activation;
+mod checks;
 pub mod connection;
 mod conversation;
 pub mod crowd;

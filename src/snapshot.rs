@@ -3,6 +3,7 @@
 mod accounts;
 pub mod certificate;
 pub mod compile;
+pub mod endpoint_health;
 pub mod features;
 pub mod forward_auth;
 pub mod inputs;
@@ -19,6 +20,7 @@ pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod usage;
+pub mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::snapshot::management::Management;
 use crate::snapshot::routes::RouteTable;
 use crate::snapshot::service::Account;
 use crate::snapshot::service::Service;
+use crate::snapshot::target::Target;
 use crate::store::engine::Revision;
 use crate::store::revoked::Revocations;
 use crate::tokens::limited::LimitedVerifier;
@@ -104,6 +107,11 @@ impl Snapshot {
     #[must_use]
     pub fn account_of(&self, resource: &ResourceId) -> Option<&Account> {
         self.accounts.with_resource(resource)
+    }
+
+    /// Every upstream that a service uses, some of them more than once.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.services.iter().flat_map(|service| service.way.targets())
     }
 
     /// Every account, in the order of their names.

@@ -14,6 +14,7 @@ mod management;
 mod matches;
 mod presets;
 mod process;
+mod resilience;
 mod service_limits;
 mod services;
 mod store;

@@ -8,6 +8,7 @@ mod issuers;
 mod listeners;
 mod management;
 mod process;
+mod resilience;
 mod service_limits;
 mod services;
 mod upstreams;
@@ -31,10 +32,12 @@ pub use process::{
     AccessLog, AccessLogOptions, Audit, AuditLog, Etcd, EtcdUser, OffWord, OnAuditFailure, OwnTokens, Reload, Shutdown,
     SigningAlgorithm, Store,
 };
+pub use resilience::{Ejection, HealthCheck, Retries, RetriesOf, WhenNoneIsHealthy};
 pub use service_limits::{CallerLimits, ServiceLimits};
 pub use services::{
-    AllowedAccounts, Auth, BearerWord, CallPreset, CallerResource, Dialect, EveryWord, FeatureRule, Features, FreeWhen,
-    Identity, KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts, TokenAuth, Upgrades,
+    AllowedAccounts, Auth, BearerWord, CallPreset, CallerResource, Deployment, Dialect, EveryWord, FeatureRule,
+    Features, FreeWhen, Identity, KeyAuth, KeySource, Match, NamedSource, PathAllowance, Preset, Service, Timeouts,
+    TokenAuth, Upgrades,
 };
 pub use upstreams::{ClientTls, Protocol, Upstream};
 

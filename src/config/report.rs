@@ -15,6 +15,7 @@ use crate::config::Problem;
 use crate::config::Slots;
 use crate::config::TokenAuth;
 use crate::config::TokenIssuer;
+use crate::config::Traffic;
 use crate::model::path::PathTemplate;
 use crate::model::path::TemplateSegment;
 
@@ -48,7 +49,7 @@ pub fn summary(config: &Config) -> String {
     }
     for service in config.services.values() {
         let matches: Vec<String> = service.matches.iter().map(show_match).collect();
-        let (name, upstream) = (&service.name, &service.upstream);
+        let (name, upstream) = (&service.name, show_traffic(&service.traffic));
         push(&mut text, format_args!("service {name}: {} -> {upstream}, ", matches.join(" | ")));
         let managed = if service.managed.is_some() { "; the management API may change it" } else { "" };
         push(&mut text, format_args!("{}{managed}\n", show_auth(&service.auth)));
@@ -66,6 +67,16 @@ fn show_address(address: &Address) -> String {
     match address {
         Address::Tcp(address) => address.to_string(),
         Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn show_traffic(traffic: &Traffic) -> String {
+    match traffic {
+        Traffic::One(upstream) => upstream.to_string(),
+        Traffic::Split(deployments) => {
+            let each = deployments.iter().map(|it| format!("{} ({} at weight {})", it.name, it.upstream, it.weight));
+            each.collect::<Vec<_>>().join(" | ")
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Service {
     /// Which requests are for it; at least one.
     pub matches: Vec<Match>,
     /// Where they go.
-    pub upstream: Name,
+    pub traffic: Traffic,
     /// A prefix of the matched path, whole segments, that the upstream does not see. No trailing slash.
     pub strip_prefix: Option<String>,
     /// Who may call: exactly one mode, by construction. As `gateway.yaml` says it, until [`Service::in_mode`] puts what
@@ -74,6 +74,37 @@ impl Service {
             (Auth::Token(_) | Auth::Public { .. }, None) => None,
         }
     }
+}
+
+/// Where the requests of a service go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Traffic {
+    /// To this upstream.
+    One(Name),
+    /// To the deployment that a request names, else to one by weight; at least one.
+    Split(Vec<Deployment>),
+}
+
+impl Traffic {
+    /// Every upstream that is named, one perhaps more than once.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Name> {
+        let (one, split) = match self {
+            Self::One(upstream) => (Some(upstream), &[][..]),
+            Self::Split(deployments) => (None, deployments.as_slice()),
+        };
+        one.into_iter().chain(split.iter().map(|deployment| &deployment.upstream))
+    }
+}
+
+/// One of several upstreams of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// What callers name it.
+    pub name: Name,
+    /// Its upstream.
+    pub upstream: Name,
+    /// Its share of the requests that name none, of the sum of all. Default 0.
+    pub weight: u32,
 }
 
 /// Which requests are for a service. What is not said matches everything.

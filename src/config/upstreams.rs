@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::config::Ejection;
+use crate::config::HealthCheck;
+use crate::config::Retries;
+use crate::config::WhenNoneIsHealthy;
 use crate::model::name::Name;
 
 /// Where requests go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// Its name.
     pub name: Name,
@@ -17,6 +21,14 @@ pub struct Upstream {
     pub tls: Option<ClientTls>,
     /// What `Host` says to them.
     pub host: HostHeader,
+    /// How they are asked whether they are well.
+    pub health_check: Option<HealthCheck>,
+    /// When they are left out for what they do to requests.
+    pub ejection: Option<Ejection>,
+    /// What happens while none is well.
+    pub when_none_is_healthy: WhenNoneIsHealthy,
+    /// What is sent again.
+    pub retries: Retries,
 }
 
 /// One server of an upstream.

@@ -48,6 +48,9 @@ impl Denied {
             Self::NoService => {
                 "Call a host and path that a service matches, or add a match for this one under the service's `match`."
             }
+            Self::NoDeployment => {
+                "Name one of the service's `deployments` in the header azureml-model-deployment, or none where one of them has a `weight`."
+            }
             Self::MethodNotAllowed => {
                 "Use a method that the service lists (the answer's Allow header names them), or add this one to the `methods` of its match."
             }
@@ -149,7 +152,9 @@ impl Failed {
             }
             Self::UpstreamTimeout => "Find out why the upstream is slow, or raise the service's `timeouts.response`.",
             Self::TotalTimeout => "Find out why the upstream is slow, or raise the service's `timeouts.total`.",
-            Self::NoEndpoint => "Bring an endpoint of the upstream back, or add one.",
+            Self::NoEndpoint => {
+                "Bring an endpoint of the upstream back, or mend the health check that finds it unwell; `gateway_upstream_endpoint_healthy` says which it is."
+            }
             Self::QueueTimeout => {
                 "Send fewer requests at once, or raise the service's `limits.concurrency` if its upstream bears more, or `limits.queue_wait`."
             }

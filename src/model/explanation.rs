@@ -114,7 +114,7 @@ impl Step {
             | Denied::HeadersTooLarge
             | Denied::TargetTooLong => Self::Form,
             Denied::ForwardAuthPeer | Denied::ForwardAuthInvalid => Self::Form,
-            Denied::NoService | Denied::MethodNotAllowed => Self::Service,
+            Denied::NoService | Denied::NoDeployment | Denied::MethodNotAllowed => Self::Service,
             Denied::CredentialMissing | Denied::CredentialAmbiguous | Denied::CredentialMalformed => Self::Credential,
             Denied::KeyUnknown
             | Denied::KeyExpired

@@ -111,6 +111,8 @@ refusals! {
         BodyMalformed => "body_malformed", BAD_REQUEST, InvalidArgument, Exactly, "The request body is not framed as its headers say.";
         /// No service matches host and path.
         NoService => "no_service", NOT_FOUND, Unimplemented, Exactly, "No service answers at this host and path.";
+        /// The service has no deployment of the name that the request gives, or none that takes requests without one.
+        NoDeployment => "no_deployment", NOT_FOUND, Unimplemented, Exactly, "The service has no deployment of this name, or none that takes traffic.";
         /// A service matches host and path, and none of them this method.
         MethodNotAllowed => "method_not_allowed", METHOD_NOT_ALLOWED, Unimplemented, Exactly, "The service at this path does not take this method.";
         /// A peer asked for a decision about somebody's request, and is none of those that may.

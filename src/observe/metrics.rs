@@ -33,6 +33,7 @@ use self::group::Group;
 use self::group::Registered;
 pub use self::issuer::IssuerMetrics;
 pub use self::labels::CacheAnswer;
+pub use self::labels::CheckResult;
 pub use self::labels::ConnectionEnd;
 pub use self::labels::Decision;
 pub use self::labels::FetchResult;
@@ -42,6 +43,7 @@ pub use self::labels::KeyHolder;
 pub use self::labels::PoolState;
 pub use self::labels::ReloadStage;
 pub use self::labels::ReloadTrigger;
+pub use self::labels::RetryReason;
 pub use self::labels::Scheme;
 pub use self::labels::Shed;
 pub use self::labels::TlsVersion;
@@ -51,6 +53,7 @@ pub use self::service::InFlight;
 pub use self::service::Queued;
 pub use self::service::ServiceMetrics;
 pub use self::totals::Totals;
+pub use self::upstream::EndpointMetrics;
 pub use self::upstream::UpstreamMetrics;
 
 /// The label value of `service` while no service has been matched. Not a [`Name`], so no service can be called that.

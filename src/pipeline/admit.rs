@@ -25,6 +25,9 @@ use crate::snapshot::service::Auth;
 use crate::snapshot::service::Service;
 use crate::snapshot::target::Target;
 
+/// Names the deployment that is wanted.
+const DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model-deployment");
+
 /// A request that may go to its upstream.
 #[derive(Debug)]
 pub struct Admitted {
@@ -42,15 +45,16 @@ pub struct Admitted {
     pub caller: Option<Begun>,
 }
 
-/// Checks what is left to check, and gathers what forwarding needs.
+/// Checks what is left to check, and gathers what forwarding needs. `below` draws a number.
 ///
 /// # Errors
-/// [`Denied::BodyTooLarge`] for a body that says so in advance, and what `limit` answers for the caller.
+/// [`Denied::BodyTooLarge`] for a body that says so in advance, [`Denied::NoDeployment`], and what `limit` answers for the caller.
 pub fn admit(
     snapshot: &Snapshot,
     allowed: &Authorized<'_>,
     head: &Parts,
     body: &SizeHint,
+    below: impl FnOnce(usize) -> usize,
     limit: impl FnOnce() -> Result<Option<Begun>, Refusal>,
 ) -> Result<Admitted, Halt> {
     let routed = allowed.routed();
@@ -58,8 +62,10 @@ pub fn admit(
     if service.settings.max_body_bytes.is_some_and(|most| body.lower() > most) {
         return Err(Denied::BodyTooLarge.into());
     }
+    let named = head.headers.get_all(&DEPLOYMENT).iter().map(HeaderValue::as_bytes);
+    let target = service.way.find(named, below)?.as_ref().map(Arc::clone).ok_or(Failed::ServiceQuarantined)?;
     Ok(Admitted {
-        target: service.target.as_ref().map(Arc::clone).ok_or(Failed::ServiceQuarantined)?,
+        target,
         uri: upstream_uri(service, routed.path().as_str(), head)?,
         identity: identity(snapshot, service, allowed),
         host: match head.headers.get(http::header::HOST) {

@@ -7,6 +7,7 @@ mod caller;
 
 use http::Method;
 
+use crate::config::Traffic;
 use crate::config::Written;
 use crate::model::explanation::Check;
 use crate::model::explanation::Explanation;
@@ -224,7 +225,11 @@ impl Telling<'_> {
     }
 
     fn upstream(&self) -> Told {
-        let wanted = self.service.map(|service| &service.settings.upstream);
+        let wanted = self.service.and_then(|service| match &service.settings.traffic {
+            Traffic::One(upstream) => Some(upstream),
+            // Which deployment it would have been is on no record.
+            Traffic::Split(_) => None,
+        });
         let Some(name) = self.decision.sent.as_ref().map(|(name, _)| name).or(wanted) else { return Told::default() };
         let endpoint = self.decision.sent.as_ref().and_then(|(_, endpoint)| endpoint.as_deref());
         Told {

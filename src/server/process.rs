@@ -49,6 +49,7 @@ use crate::reload::read_config;
 use crate::reload::watch::FileWatch;
 use crate::server::activation::ActivationError;
 use crate::server::activation::Inherited;
+use crate::server::checks::Checks;
 use crate::server::fleet;
 use crate::server::fleet::Fleet;
 use crate::server::housekeeping;
@@ -109,6 +110,7 @@ pub struct Process {
     fleet: Fleet,
     planes: Planes,
     issuers: Issuers,
+    checks: Checks,
     files: FileWatch,
     wake_ups: WakeUps,
     metrics: Arc<Metrics>,
@@ -178,7 +180,7 @@ impl Process {
             Reloader::start(path.clone(), config, Arc::clone(&store), state, Arc::clone(&metrics)).await?;
         let config = Arc::clone(reloader.config());
 
-        let shared = Shared::default();
+        let shared = Shared { workers: u16::try_from(worker_count(&config)).unwrap_or(u16::MAX), ..Shared::default() };
         let draining = Arc::clone(&shared.draining);
         let standing = Standing::default();
         let (cause, causes) = mpsc::channel(1);
@@ -212,6 +214,7 @@ impl Process {
         let mut process = Self {
             planes: Planes::new(live.clone(), Arc::clone(&metrics), health.clone(), management),
             issuers: Issuers::new(new_keys_sender, standing),
+            checks: Checks::default(),
             files: FileWatch::start(cause),
             wake_ups: WakeUps { causes, keys_wanted, new_keys, hangup },
             reloader,
@@ -401,6 +404,7 @@ impl Process {
         self.planes.adopt(prepared.planes);
         self.planes.traffic_at(self.traffic(config));
         self.issuers.follow(config, &self.metrics);
+        self.checks.follow(&self.snapshot());
         let mut files = watched_files(config);
         files.insert(self.path.clone());
         self.files.watch(&files);

@@ -16,8 +16,8 @@ use crate::model::time::UnixSeconds;
 use crate::observe::metrics::ServiceMetrics;
 use crate::snapshot::features::FeatureRules;
 use crate::snapshot::places::Places;
-use crate::snapshot::target::Target;
 use crate::snapshot::usage::OwnerUsage;
+use crate::snapshot::way::Way;
 use crate::tokens::verify::ServiceVerifier;
 
 /// What is exposed.
@@ -31,8 +31,8 @@ pub struct Service {
     pub auth: Auth,
     /// Calls that need features.
     pub features: FeatureRules,
-    /// Where requests go; `None` while it is quarantined.
-    pub target: Option<Arc<Target>>,
+    /// Where requests go.
+    pub way: Way,
     /// Why nobody is answered at the moment, in words for an operator.
     pub quarantined: Option<String>,
     /// What a 401 says about the credential that is wanted.

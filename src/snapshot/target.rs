@@ -14,12 +14,16 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::config::ClientTls;
 use crate::config::EndpointAddress;
+use crate::config::HealthCheck;
 use crate::config::HostHeader;
 use crate::config::Protocol;
+use crate::config::Retries;
 use crate::config::Upstream;
+use crate::config::WhenNoneIsHealthy;
 use crate::model::name::Name;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::UpstreamMetrics;
+use crate::snapshot::endpoint_health::EndpointHealth;
 
 /// Where the requests of a service go.
 #[derive(Debug)]
@@ -30,6 +34,12 @@ pub struct Target {
     pub endpoints: Box<[Endpoint]>,
     /// What `Host` says.
     pub host: HostHeader,
+    /// How its endpoints are asked whether they are well.
+    pub health_check: Option<HealthCheck>,
+    /// What happens while none is.
+    pub when_none_is_healthy: WhenNoneIsHealthy,
+    /// What is sent again.
+    pub retries: Retries,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
     /// What it was made from: an equal configuration with equal files keeps this very target, and so its connections.
@@ -66,9 +76,43 @@ pub struct Endpoint {
     pub label: Arc<str>,
     /// The upstream's counters; `None` for what is fetched once.
     pub metrics: Option<Arc<UpstreamMetrics>>,
+    /// What is known of its health; `None` where nobody watches it.
+    pub health: Option<EndpointHealth>,
 }
 
 impl Endpoint {
+    /// Whether it may get requests.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.health.as_ref().is_none_or(EndpointHealth::is_well)
+    }
+
+    /// Takes it for a request, `false` where another one is trying whether it has recovered.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        self.health.as_ref().is_none_or(EndpointHealth::claim)
+    }
+
+    /// It has answered a request.
+    pub fn succeeded(&self) {
+        if let Some(health) = &self.health {
+            health.succeeded();
+        }
+    }
+
+    /// It has failed a request.
+    pub fn failed(&self, upstream: &UpstreamMetrics) {
+        if let Some(length) = self.health.as_ref().and_then(EndpointHealth::failed) {
+            upstream.ejected();
+            tracing::warn!(
+                upstream = %upstream.name(),
+                endpoint = %self.label,
+                seconds = length.as_secs_f64(),
+                "an endpoint fails its requests and is left out"
+            );
+        }
+    }
+
     /// An endpoint for fetching a document from a URL; `None` when the URL names no host.
     ///
     /// # Errors
@@ -95,6 +139,7 @@ impl Endpoint {
             authority: HeaderValue::from_str(authority).map_err(|_bad| BadTarget::Host(authority.to_owned()))?,
             label: authority.into(),
             metrics: None,
+            health: None,
         }))
     }
 }
@@ -161,6 +206,9 @@ impl Target {
             return Ok(Arc::clone(previous));
         }
         let counters = metrics.upstream(&upstream.name);
+        if upstream.health_check.is_some() {
+            counters.prepare_checks();
+        }
         let tls = upstream.tls.as_ref().map(|tls| client_config(tls, upstream.protocol, files)).transpose()?;
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
             let (host, authority, label) = match &endpoint.at {
@@ -181,23 +229,40 @@ impl Target {
                 }
                 (None, _) | (_, None) => None,
             };
+            let label: Arc<str> = label.into();
+            let before = previous.into_iter().flat_map(|previous| &previous.endpoints);
+            let before = before.filter(|before| before.at == endpoint.at).find_map(|before| before.health.as_ref());
+            let (is_checked, ejection) = (upstream.health_check.is_some(), upstream.ejection);
+            let health = (is_checked || ejection.is_some())
+                .then(|| EndpointHealth::follow(before, is_checked, ejection, || counters.endpoint(&label)));
             Ok(Endpoint {
                 id: EndpointId::fresh(),
                 at: endpoint.at.clone(),
                 protocol: upstream.protocol,
                 tls: endpoint_tls,
                 authority: HeaderValue::from_str(&authority).map_err(|_bad| BadTarget::Host(authority))?,
-                label: label.into(),
+                label,
                 metrics: Some(Arc::clone(&counters)),
+                health,
             })
         });
         Ok(Arc::new(Self {
             name: upstream.name.clone(),
             endpoints: endpoints.collect::<Result<_, BadTarget>>()?,
             host: upstream.host.clone(),
+            health_check: upstream.health_check.clone(),
+            when_none_is_healthy: upstream.when_none_is_healthy,
+            retries: upstream.retries,
             metrics: Arc::clone(&counters),
             made_from,
         }))
+    }
+
+    /// Removes the series of endpoints that it had before, or that nobody watches any longer.
+    pub fn forget_endpoints(&self) {
+        let watched = self.endpoints.iter().filter(|endpoint| endpoint.health.is_some());
+        let keep: Vec<&str> = watched.map(|endpoint| &*endpoint.label).collect();
+        self.metrics.forget_endpoints(&keep);
     }
 }
 

@@ -115,6 +115,19 @@ impl RequestBody {
         )
     }
 
+    /// No body at all, for a request that had none and is sent again.
+    #[must_use]
+    pub fn empty(progress: Rc<Progress>) -> Self {
+        let timer = IdleTimer::new(Duration::MAX);
+        Self { inner: ClientBody::Empty, progress, passed: None, left: 0, timer, trailers: None }
+    }
+
+    /// Whether the request never had a body.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.inner, ClientBody::Empty)
+    }
+
     fn stop(&self, why: Denied) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.progress.stopped.set(Some(why));
         Poll::Ready(Some(Err(BodyError::Stopped(why))))

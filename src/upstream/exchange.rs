@@ -38,6 +38,14 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// Whether the upstream says that it has processed nothing of the request (RFC 9113 §8.7).
+    #[must_use]
+    pub fn is_unprocessed(&self) -> bool {
+        let Self::Http2(error) = self else { return false };
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+        source.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM)
+    }
+
     /// Whether the upstream's own words were at fault, and not just their absence.
     #[must_use]
     pub fn is_malformed(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::model::refusal::Failed;
 use crate::observe::metrics::PoolState;
 use crate::snapshot::target::Endpoint;
 use crate::upstream::body::RequestBody;
+use crate::upstream::budget::Budget;
 use crate::upstream::connect::connect;
 use crate::upstream::counted::Counted;
 use crate::upstream::exchange::Lost;
@@ -40,6 +41,9 @@ pub const IDLE_FOR: Duration = Duration::from_secs(30);
 /// How long an endpoint that refused a connection is avoided while another one is there.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
 
+/// Sweeps before an endpoint without connections is forgotten: what is known of its failures outlives an outage.
+const QUIET_SWEEPS: u8 = 40;
+
 /// The connections to one endpoint.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -47,6 +51,9 @@ pub struct Pool {
     http2: RefCell<Vec<Rc<http2::Connection>>>,
     in_flight: Cell<usize>,
     avoid_until: Cell<Option<Instant>>,
+    budget: Budget,
+    /// Sweeps, one after the other, that found nothing here.
+    quiet: Cell<u8>,
 }
 
 #[derive(Debug)]
@@ -90,11 +97,17 @@ impl Pool {
         self.avoid_until.get().is_some_and(|until| Instant::now() < until)
     }
 
+    /// What may be sent again of the requests that begin here.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Takes a waiting connection or makes one.
     ///
     /// # Errors
     /// What [`connect`] answers, or [`Failed::UpstreamProtocol`] when HTTP/2 cannot be spoken.
     pub async fn lease(self: &Rc<Self>, endpoint: &Endpoint, connect_within: Duration) -> Result<Lease, Failed> {
+        self.quiet.set(0);
         let waiting = match endpoint.protocol {
             Protocol::Http1 => self.take_idle().map(|connection| {
                 connection.counted.turn(PoolState::Active);
@@ -111,12 +124,16 @@ impl Pool {
         Ok(Lease::new(Rc::clone(self), connection))
     }
 
-    /// Closes what has idled too long; `false` when nothing is left.
+    /// Closes what has idled too long; `false` when nothing is left and nothing has come for a while.
     pub fn sweep(&self, now: Instant) -> bool {
         let stale = |since: Instant| now.duration_since(since) >= IDLE_FOR;
         self.http1.borrow_mut().retain_mut(|idle| !stale(idle.since) && idle.connection.wire.is_alive());
         self.http2.borrow_mut().retain(|shared| !shared.is_closed() && !shared.idle_since().is_some_and(stale));
-        self.in_flight.get() > 0 || !self.http1.borrow().is_empty() || !self.http2.borrow().is_empty()
+        if self.in_flight.get() > 0 || !self.http1.borrow().is_empty() || !self.http2.borrow().is_empty() {
+            return true;
+        }
+        self.quiet.set(self.quiet.get().saturating_add(1));
+        self.quiet.get() < QUIET_SWEEPS
     }
 
     /// The connection that was used last: it is the least likely to have been closed meanwhile.

@@ -23,7 +23,7 @@ use crate::support::upstream::Upstream;
 
 /// Rows that nothing outside can provoke, and why not.
 const BEYOND_REACH: &[(Refusal, &str)] = &[
-    (Refusal::Failed(Failed::NoEndpoint), "a configuration with an upstream that has no endpoint is refused"),
+    (Refusal::Failed(Failed::NoEndpoint), "the tests of resilience take every endpoint away"),
     (Refusal::Failed(Failed::AuditUnavailable), "the tests of the audit log take it away"),
     (Refusal::Denied { why: Denied::HeadTimeout, retry_after: None }, "the tests of the deadlines wait for it"),
     (

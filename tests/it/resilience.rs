@@ -1,6 +1,9 @@
 //! Upstreams that fail and callers that ask for too much: who is sent elsewhere, who waits, who is told no.
 
 mod callers;
+mod deployments;
+mod endpoints;
+mod http2;
 mod queue;
 
 use std::sync::Arc;

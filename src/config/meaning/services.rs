@@ -6,10 +6,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::Kind;
+use super::Noted;
 use super::Read;
 use super::Reader;
 use crate::config::AllowedAccounts;
 use crate::config::Auth;
+use crate::config::Deployment;
 use crate::config::Dialect;
 use crate::config::HostMatch;
 use crate::config::IdentityHeaders;
@@ -18,6 +20,7 @@ use crate::config::KeySource;
 use crate::config::PathAllowances;
 use crate::config::Service;
 use crate::config::Timeouts;
+use crate::config::Traffic;
 use crate::config::Upgrades;
 use crate::config::problem::Place;
 use crate::config::raw;
@@ -33,7 +36,7 @@ const USUAL_MAX_BODY_BYTES: u64 = 64 << 20;
 impl Reader {
     pub(super) fn service(&mut self, name: &Name, written: &raw::Service, at: &Place) -> Read<Service> {
         let matches = self.matches(name, written, at);
-        let upstream = self.reference(&written.upstream, Kind::Upstream, &at.field("upstream"));
+        let traffic = self.traffic(written, at);
         let auth = self.auth(name, written, at);
         let managed = self.modes(name, written, auth.as_ref().ok(), &at.field("managed"));
         let features_at = at.field("features");
@@ -65,7 +68,7 @@ impl Reader {
         Ok(Service {
             name: name.clone(),
             matches,
-            upstream: upstream?,
+            traffic: traffic?,
             strip_prefix,
             auth: auth?,
             managed: managed?,
@@ -138,6 +141,33 @@ impl Reader {
             if sources.iter().any(carries_key) {
                 self.problems.note(&at.field(field), "want another header than the one that carries the key");
             }
+        }
+    }
+
+    fn traffic(&mut self, written: &raw::Service, at: &Place) -> Read<Traffic> {
+        let deployments_at = at.field("deployments");
+        match (written.upstream.as_deref(), &written.deployments) {
+            (Some(upstream), None) => self.reference(upstream, Kind::Upstream, &at.field("upstream")).map(Traffic::One),
+            (None, Some(deployments)) if deployments.is_empty() => {
+                self.refuse(&deployments_at, "want at least one deployment")
+            }
+            (None, Some(deployments)) => {
+                let known = self.named(Some(deployments), &deployments_at, |reader, name, written, at| {
+                    let upstream = reader.reference(&written.upstream, Kind::Upstream, &at.field("upstream"))?;
+                    Ok(Deployment { name: name.clone(), upstream, weight: written.weight.unwrap_or(0) })
+                });
+                // What is left out has been noted.
+                if known.len() == deployments.len() {
+                    Ok(Traffic::Split(known.into_values().collect()))
+                } else {
+                    Err(Noted)
+                }
+            }
+            (None, None) => self.refuse(
+                &at.field("upstream"),
+                "this field is missing: the name of the upstream where they go, or `deployments`",
+            ),
+            (Some(_), Some(_)) => self.refuse(&deployments_at, "want it or `upstream`, found both"),
         }
     }
 

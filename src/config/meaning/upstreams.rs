@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 use super::Noted;
 use super::Read;
 use super::Reader;
+use super::resilience;
 use crate::config::ClientTls;
 use crate::config::Endpoint;
 use crate::config::EndpointAddress;
@@ -53,7 +54,22 @@ impl Reader {
         if matches!((&host, scheme), (Ok(HostHeader::Endpoint), Scheme::Unix)) {
             return self.refuse(&at.field("host"), "want client or a host: a Unix socket has no host of its own");
         }
-        Ok(Upstream { name: name.clone(), endpoints, protocol: protocol?, tls: tls?, host: host? })
+        let protocol = protocol?;
+        let check = written.health_check.as_ref();
+        let check = check.map(|check| self.health_check(check, protocol, &at.field("health_check"))).transpose();
+        let ejection = written.ejection.as_ref();
+        let ejection = ejection.map(|ejection| self.ejection(ejection, &at.field("ejection"))).transpose();
+        Ok(Upstream {
+            name: name.clone(),
+            endpoints,
+            protocol,
+            tls: tls?,
+            host: host?,
+            health_check: check?,
+            ejection: ejection?,
+            when_none_is_healthy: resilience::when_none_is_healthy(written.when_none_is_healthy),
+            retries: resilience::retries(&written.retries.clone().unwrap_or_default()),
+        })
     }
 
     fn endpoints(&mut self, written: &[String], at: &Place) -> Read<(Scheme, Vec<Endpoint>)> {

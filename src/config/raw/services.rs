@@ -20,8 +20,11 @@ pub struct Service {
     /// The model server's protocol, whose calls for inference, metadata and health pass; all others are no calls of the
     /// service and get 404 or 405. Beside it every `match` is a `prefix` or a host. Default: every call passes.
     pub preset: Option<CallPreset>,
-    /// The name of the upstream where they go.
-    pub upstream: String,
+    /// The name of the upstream where they go. Not beside `deployments`; one of the two must be given.
+    pub upstream: Option<String>,
+    /// Upstreams where they go, by the names that callers give them in the header `azureml-model-deployment`; a request that
+    /// names none goes to one of them by weight.
+    pub deployments: Option<BTreeMap<String, Deployment>>,
     /// Leading segments of the matched path that the upstream does not see, or `none`. Default: `none`, but
     /// `/api/v1/service/<name>` where `match` is not given, so that the upstream serves plain `/score`.
     pub strip_prefix: Option<String>,
@@ -70,6 +73,18 @@ pub enum CallPreset {
     Openai,
     /// Version 1 of `kserve`: predict, explain and metadata.
     KserveV1,
+}
+
+/// One of several upstreams of a service.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// The name of the upstream.
+    pub upstream: String,
+    /// Its share of the requests that name no deployment, of the sum of all weights; 100 in all makes them percentages.
+    /// Default: `0`, which gets those only that name it.
+    #[schemars(range(max = 1000000))]
+    pub weight: Option<u32>,
 }
 
 /// Which requests: those that fit everything given here.

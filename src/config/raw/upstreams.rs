@@ -3,6 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Ejection;
+use super::HealthCheck;
+use super::Retries;
+use super::WhenNoneIsHealthy;
+
 /// A set of servers that answer the same requests.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +23,15 @@ pub struct Upstream {
     /// What `Host` says to them: `client` (what the client sent), `endpoint` (the endpoint's host and port) or a host
     /// of your own. Default: `client`.
     pub host: Option<String>,
+    /// Asks each endpoint again and again whether it is well, and leaves out those that are not. Default: nobody asks.
+    pub health_check: Option<HealthCheck>,
+    /// Leaves out endpoints that fail the requests that they get. Default: none, but for a second after a connection could
+    /// not be made.
+    pub ejection: Option<Ejection>,
+    /// What happens while no endpoint is well: `try`, or `refuse` with 503. Default: `try`.
+    pub when_none_is_healthy: Option<WhenNoneIsHealthy>,
+    /// What is sent again, and how often. Default: what certainly was not processed.
+    pub retries: Option<Retries>,
 }
 
 /// Versions of HTTP.

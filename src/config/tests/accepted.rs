@@ -8,7 +8,8 @@ use crate::config;
 use crate::config::{
     AccessLog, AllowedAccounts, AskingPeers, AskingProxy, Audit, Auth, AuthMode, CallerResource, Config, Dialect,
     EndpointAddress, ForwardAuth, HostHeader, HostMatch, IssuerKeys, KeySource, Needs, OnAuditFailure, PathMatch,
-    Protocol, SecretRef, ServiceLimits, SlotRef, Slots, TokenAlgorithm, TokenIssuer, Upgrades, report, schema,
+    Protocol, Question, Retries, RetriesOf, SecretRef, ServiceLimits, SlotRef, Slots, TokenAlgorithm, TokenIssuer,
+    Traffic, Upgrades, WhenNoneIsHealthy, report, schema,
 };
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
@@ -117,6 +118,41 @@ fn limits_of_a_service_are_off_unless_written_and_its_queue_is_as_long_as_azures
     let caller = limits("\n    limits: {per_caller: {concurrency: 2, requests: 600, per: 1m}}");
     assert_eq!(caller.caller_concurrency.map(std::num::NonZeroU16::get), Some(2));
     assert_eq!(caller.caller_rate.map(|rate| (rate.requests.get(), rate.per.as_secs())), Some((600, 60)));
+}
+
+#[test]
+fn endpoints_are_watched_only_where_that_is_written_and_what_is_sent_again_has_a_budget() {
+    let upstream = |written: &str| {
+        let text = small_with("['http://127.0.0.1:5001']", &format!("['http://127.0.0.1:5001']{written}"));
+        read(&text).upstreams["model"].clone()
+    };
+    let plain = upstream("");
+    assert_eq!((&plain.health_check, plain.ejection), (&None, None));
+    assert_eq!(plain.when_none_is_healthy, WhenNoneIsHealthy::Try);
+    assert_eq!(plain.retries, Retries { of: RetriesOf::Unwritten, share: 0.2, per_second: 10 });
+    let watched = upstream(", health_check: {}, ejection: {}");
+    let check = watched.health_check.unwrap();
+    assert_eq!(check.question, Question::Get("/".parse().unwrap()));
+    assert_eq!((check.every.as_secs(), check.timeout.as_secs()), (10, 2));
+    assert_eq!((check.healthy_after.get(), check.unhealthy_after.get()), (2, 3));
+    let ejection = watched.ejection.unwrap();
+    assert_eq!((ejection.failures.get(), ejection.first.as_secs(), ejection.at_most.as_secs()), (5, 30, 300));
+    let longer = upstream(", ejection: {for: 1h}").ejection.unwrap();
+    assert_eq!(longer.at_most.as_secs(), 3600, "never shorter than the first");
+    let other = ", protocol: http2, health_check: {grpc: a.B}, when_none_is_healthy: refuse, retries: {of: idempotent}";
+    let other = upstream(other);
+    assert_eq!(other.health_check.unwrap().question, Question::Grpc("a.B".to_owned()));
+    assert_eq!((other.when_none_is_healthy, other.retries.of), (WhenNoneIsHealthy::Refuse, RetriesOf::Idempotent));
+}
+
+#[test]
+fn a_service_has_one_upstream_or_deployments_and_one_of_those_without_a_weight_has_to_be_named() {
+    let traffic = |written: &str| read(&small_with("upstream: model", written)).services["iris"].traffic.clone();
+    assert!(matches!(traffic("upstream: model"), Traffic::One(name) if name.as_str() == "model"));
+    let split = traffic("deployments: {green: {upstream: model}, blue: {upstream: model, weight: 90}}");
+    let Traffic::Split(deployments) = split else { panic!("two deployments are a split") };
+    let each: Vec<_> = deployments.iter().map(|it| (it.name.as_str(), it.upstream.as_str(), it.weight)).collect();
+    assert_eq!(each, [("blue", "model", 90), ("green", "model", 0)]);
 }
 
 #[test]

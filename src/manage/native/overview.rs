@@ -44,7 +44,7 @@ fn of_service(service: &Service) -> Value {
         "name": service.settings.name,
         "mode": mode,
         "callers": detail,
-        "upstream": service.settings.upstream,
+        "upstreams": service.settings.traffic.upstreams().collect::<Vec<_>>(),
         "quarantined": service.quarantined,
         "totals": service.metrics.totals(),
     })

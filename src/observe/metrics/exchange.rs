@@ -201,6 +201,7 @@ impl When {
             | Denied::CredentialAmbiguous
             | Denied::CredentialMalformed
             | Denied::AuthThrottled
+            | Denied::NoDeployment
             | Denied::RateLimited
             | Denied::CallerBusy
             | Denied::ServiceBusy

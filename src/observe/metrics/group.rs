@@ -95,6 +95,11 @@ impl Group {
         Family::new(self.add(HistogramVec::new(opts, &[L::NAME])))
     }
 
+    /// Gauges by a label whose values are names from the configuration.
+    pub(super) fn gauges_by(&mut self, name: &str, help: &str, label: &str) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(self.opts(name, help), &[label]))
+    }
+
     /// Counters by two labels. Whoever asks for one gives both values, in this order.
     pub(super) fn counters_by_two(&mut self, name: &str, help: &str, labels: [&str; 2]) -> IntCounterVec {
         self.add(IntCounterVec::new(self.opts(name, help), &labels))

@@ -242,6 +242,28 @@ label! {
 }
 
 label! {
+    /// Why a request was sent again.
+    pub RetryReason, "reason" {
+        /// An endpoint could not be reached.
+        Connect => "connect",
+        /// No answer came.
+        Lost => "lost",
+        /// The answer was 502, 503, 504, or gRPC's `UNAVAILABLE`.
+        Answer => "answer",
+    }
+}
+
+label! {
+    /// How a health check went.
+    pub CheckResult, "result" {
+        /// The endpoint is well.
+        Success => "success",
+        /// It is not.
+        Failure => "failure",
+    }
+}
+
+label! {
     /// What the cache of verified tokens answered.
     pub CacheAnswer, "result" {
         /// The token was verified before.

@@ -207,6 +207,9 @@ fn docs_metrics_md_lists_every_family() {
     metrics.issuer(&name("entra")).refreshed(1, UnixSeconds(1));
     metrics.service(&name("iris")).key_seen(Slot::Primary, KeyAge::Retiring, UnixSeconds(1));
     metrics.gateway.reload_unchanged(ReloadTrigger::Start, UnixSeconds(1));
+    let upstream = metrics.upstream(&name("models"));
+    upstream.prepare_checks();
+    drop(upstream.endpoint("127.0.0.1:5001"));
     let table = table(&metrics.registry.gather());
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::PathMatch;
 use crate::config::Slots;
 use crate::config::TokenIssuer;
+use crate::config::Traffic;
 use crate::model::name::Name;
 use crate::model::path::PathTemplate;
 use crate::observe::metrics::Scheme;
@@ -25,6 +26,9 @@ use crate::snapshot::service::Challenge;
 use crate::snapshot::service::Service;
 use crate::snapshot::target::Target;
 use crate::snapshot::usage::OwnerUsage;
+use crate::snapshot::way;
+use crate::snapshot::way::Split;
+use crate::snapshot::way::Way;
 use crate::store::record_key::Owner;
 use crate::store::record_key::RecordKey;
 use crate::store::state::Held;
@@ -34,8 +38,7 @@ use crate::tokens::verify::ServiceVerifier;
 pub(super) type Targets = BTreeMap<Name, Result<Arc<Target>, String>>;
 
 pub(super) fn targets(sources: Sources<'_>, problems: &mut Vec<String>) -> Targets {
-    let services = sources.previous.into_iter().flat_map(|snapshot| &snapshot.services);
-    let targets = services.filter_map(|service| service.target.as_ref());
+    let targets = sources.previous.into_iter().flat_map(Snapshot::targets);
     let running: BTreeMap<&Name, &Arc<Target>> = targets.map(|target| (&target.name, target)).collect();
     let each = sources.config.upstreams.values().map(|upstream| {
         let target =
@@ -95,9 +98,9 @@ impl Parts<'_> {
             config::Auth::Public { .. } => (Auth::Public, Scheme::Public),
         };
         metrics.prepare(scheme);
-        let target = self.targets.get(&settings.upstream);
         let quarantined = self.unknown_mode(settings).or_else(|| self.missing_keys(settings));
-        let quarantined = quarantined.or_else(|| target?.as_ref().err().cloned());
+        let way = self.way(settings);
+        let quarantined = quarantined.or_else(|| self.no_way(settings, &way));
         match &quarantined {
             Some(_) => metrics.quarantine(),
             None => metrics.serve(),
@@ -107,7 +110,7 @@ impl Parts<'_> {
             index,
             auth,
             features: FeatureRules::compile(&settings.feature_rules),
-            target: target.and_then(|target| target.as_ref().ok()).map(Arc::clone),
+            way,
             quarantined,
             challenge: Challenge::new(&settings.name, &settings.auth),
             identity_headers: [&identity.principal, &identity.resource, &identity.features]
@@ -121,6 +124,33 @@ impl Parts<'_> {
             usage: self.usage(settings),
             places: self.before(settings).map(|before| Arc::clone(&before.places)).unwrap_or_default(),
         }
+    }
+
+    fn way(&self, settings: &config::Service) -> Way {
+        let route = |upstream: &Name| self.targets.get(upstream)?.as_ref().ok().map(Arc::clone);
+        match &settings.traffic {
+            Traffic::One(upstream) => Way::One(route(upstream)),
+            Traffic::Split(deployments) => {
+                let each = deployments.iter().map(|written| way::Deployment {
+                    name: written.name.clone(),
+                    weight: written.weight,
+                    route: route(&written.upstream),
+                });
+                Way::Split(Split::new(each.collect()))
+            }
+        }
+    }
+
+    /// Why no request can go anywhere. Of several deployments one is enough: requests for the others are refused one by one.
+    fn no_way(&self, settings: &config::Service, way: &Way) -> Option<String> {
+        if way.targets().next().is_some() {
+            return None;
+        }
+        let upstream = match &settings.traffic {
+            Traffic::One(upstream) => Some(upstream),
+            Traffic::Split(deployments) => deployments.first().map(|deployment| &deployment.upstream),
+        };
+        self.targets.get(upstream?)?.as_ref().err().cloned()
     }
 
     fn usage(&self, settings: &config::Service) -> OwnerUsage {

@@ -147,6 +147,9 @@ pub(super) const CALLS: &[Call] = &[
             &format!(r#"{{"featureFlags": ["Face.Identification"], "targetAzureResourceId": "{}"}}"#, stage::VENDOR),
         )
     }),
+    plain("a deployment that is none", Denied::NoDeployment, |on| {
+        get(on, "/split", &[("azureml-model-deployment", "red")])
+    }),
     // Limits.
     plain("a second request where one may be made", Denied::RateLimited, |on| {
         let _the_one = get(on, "/seldom", &[]);

@@ -123,6 +123,7 @@ upstreams:
   plain: {endpoints: ['https://@OPEN']}
 services:
   open: {match: [{prefix: /open}], upstream: open, auth: {public: a test}, max_body: 1KiB, timeouts: {idle: 300ms}}
+  split: {match: [{prefix: /split}], deployments: {blue: {upstream: open, weight: 100}}, auth: {public: a test}}
   seldom: {match: [{prefix: /seldom}], upstream: open, auth: {public: a test}, limits: {per_caller: {requests: 1, per: 1h}}}
   reading: {match: [{path: /reading, methods: [GET]}], upstream: open, auth: {public: a test}}
   keyed:
