@@ -144,7 +144,7 @@ fn take(sockets: &mut ListenFd, index: usize) -> io::Result<Passed> {
     if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES)?;
-        return Ok(Passed { address: Address::Tcp(listener.local_addr()?), socket: Socketed::Tcp(listener) });
+        return Ok(Passed { address: Address::Tcp(listener.local_addr()?), socket: Socketed::Passed(listener) });
     }
     let listener = sockets.take_unix_listener(index)?.ok_or(io::ErrorKind::NotFound)?;
     listener.set_nonblocking(true)?;

@@ -74,13 +74,15 @@ pub(super) struct Entered {
 #[derive(Debug)]
 enum Listening {
     Tcp(TcpListener),
+    /// It stays open when this end of it closes, so nobody is turned away: whoever has it next takes who waits.
+    Passed(TcpListener),
     Unix(UnixListener),
 }
 
 impl Listening {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
         match self {
-            Self::Tcp(socket) => socket.poll_accept(cx).map_ok(|(tcp, address)| {
+            Self::Tcp(socket) | Self::Passed(socket) => socket.poll_accept(cx).map_ok(|(tcp, address)| {
                 // Answers are written whole; waiting for more to send with them only adds delay. A socket that
                 // refuses the option still works.
                 drop(tcp.set_nodelay(true));
@@ -94,7 +96,7 @@ impl Listening {
     fn turn_away_newcomers(&self) {
         match self {
             Self::Tcp(socket) => drop(turn_away_newcomers(socket)),
-            Self::Unix(_) => {}
+            Self::Passed(_) | Self::Unix(_) => {}
         }
     }
 }
@@ -109,6 +111,7 @@ impl Door {
     ) -> io::Result<Self> {
         let socket = match socket {
             Socketed::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            Socketed::Passed(socket) => Listening::Passed(TcpListener::from_std(socket)?),
             Socketed::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
         };
         Ok(Self { name, socket, crowd, metrics, spare: spare(), burst: None, failed: None, closes: None })
@@ -135,6 +138,9 @@ impl Door {
     /// Turns newcomers away and takes who has connected or is about to: closing the socket would reset them. `None` once
     /// it can be closed.
     pub(super) async fn last(&mut self, limits: &Limits) -> Option<Entered> {
+        if matches!(self.socket, Listening::Passed(_)) {
+            return None;
+        }
         let closes = *self.closes.get_or_insert_with(|| {
             self.socket.turn_away_newcomers();
             Instant::now() + LINGER

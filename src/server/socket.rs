@@ -40,6 +40,8 @@ const BEGINS_NOTHING: [SockFilter; 5] = [
 pub enum Socketed {
     /// TCP.
     Tcp(std::net::TcpListener),
+    /// TCP, on a socket that whoever passed it holds as well.
+    Passed(std::net::TcpListener),
     /// A Unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
@@ -49,6 +51,7 @@ impl Socketed {
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Passed(socket) => socket.try_clone().map(Self::Passed),
             Self::Unix(socket) => socket.try_clone().map(Self::Unix),
         }
     }
