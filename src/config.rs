@@ -31,6 +31,7 @@ mod written;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -48,7 +49,7 @@ pub use listeners::{Address, AskingPeers, AskingProxy, ForwardAuth, Listener, Li
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role};
 pub use meaning::secret_ref;
 pub use problem::Problem;
-pub use process::{AccessLog, Audit, AuditLog, Etcd, OnAuditFailure, Reload, SecretRef, Shutdown, Store};
+pub use process::{AccessLog, Audit, AuditLog, Etcd, OnAuditFailure, Reload, SecretRef, Shutdown, Store, Tracing};
 pub use raw::schema;
 pub use resilience::{Ejection, HealthCheck, Question, Retries, RetriesOf, WhenNoneIsHealthy};
 pub use service_limits::{Concurrency, Rate, ServiceLimits};
@@ -82,6 +83,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// The access log.
     pub access_log: AccessLog,
+    /// Traces; `None` records none.
+    pub tracing: Option<Arc<Tracing>>,
     /// The audit log.
     pub audit: Audit,
     /// How the process leaves.

@@ -10,5 +10,7 @@ pub mod ids;
 pub mod logs;
 pub mod metrics;
 pub mod record;
+#[cfg(feature = "otel")]
+pub mod spans;
 pub mod trace_context;
 pub mod usage;

@@ -355,7 +355,11 @@ impl Gateway {
 
     /// What is due now and then: the access log is written out, idle connections are closed.
     pub fn housekeeping(&self, now: Instant, since_epoch: Duration) {
-        self.observer.configure(self.live.borrow_mut().load().access_log);
+        {
+            let mut live = self.live.borrow_mut();
+            let snapshot = live.load();
+            self.observer.configure(snapshot.access_log, snapshot.recording);
+        }
         self.observer.tick(now, since_epoch);
         self.tokens.count(self.metrics());
         self.clients.sweep(now);

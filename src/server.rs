@@ -16,6 +16,8 @@ pub mod process;
 mod pulse;
 mod service_manager;
 pub mod socket;
+#[cfg(feature = "otel")]
+mod span_export;
 mod store_feed;
 mod streams;
 pub mod worker;

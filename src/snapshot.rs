@@ -33,6 +33,7 @@ use crate::model::feature::FeatureNames;
 use crate::model::name::Name;
 use crate::model::path::PathAllowances;
 use crate::model::resource::ResourceId;
+use crate::observe::trace_context::Recording;
 use crate::snapshot::accounts::Accounts;
 use crate::snapshot::forward_auth::ForwardAuth;
 use crate::snapshot::keys::KeyTable;
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub revocations: Arc<Revocations>,
     /// Which requests the access log has a line for.
     pub access_log: AccessLog,
+    /// Which traces are recorded.
+    pub recording: Recording,
     /// Peers that are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// TLS by listener; a listener that is missing here speaks plain text, or could not load its certificate.

@@ -18,6 +18,7 @@ mod resilience;
 mod service_limits;
 mod services;
 mod store;
+mod tracing;
 mod upstreams;
 mod urls;
 
@@ -28,6 +29,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -102,6 +104,8 @@ impl Reader {
         let store = self.store(&file.store.clone().unwrap_or_default(), &root.field("store"));
         let beside = store.as_ref().ok().map(|store| store.directory.clone());
         let audit = self.audit(file.audit.as_ref(), beside, &root.field("audit"));
+        let tracing_at = root.field("tracing");
+        let tracing = file.tracing.as_ref().map(|tracing| self.tracing(tracing, &tracing_at)).transpose();
         let workspace = self.workspace(file.workspace.as_deref(), &root.field("workspace"));
         let public_url = self.public_url(file.public_url.as_deref(), &root.field("public_url"));
         let keys_at = root.field("management_keys");
@@ -130,6 +134,7 @@ impl Reader {
             features: self.features.clone().ok_or(Noted)?,
             trusted_proxies: trusted_proxies?,
             access_log: process::access_log(file.access_log.as_ref()),
+            tracing: tracing?.map(Arc::new),
             audit: audit?,
             shutdown: shutdown?,
             reload: reload?,

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+use http::Uri;
+
 use crate::config::ClientTls;
 
 /// Where a secret comes from. Never the secret itself: none stands in `gateway.yaml`.
@@ -53,6 +56,21 @@ pub enum AccessLog {
         /// Share of successful requests that get a line.
         sample: f64,
     },
+}
+
+/// Where spans go, and of which requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// Where they are sent: OTLP over HTTP, `/v1/traces` included.
+    pub url: Uri,
+    /// Share of the traces that begin here and are recorded.
+    pub sample: f64,
+    /// `service.name`.
+    pub service_name: String,
+    /// What the collector wants to see besides.
+    pub headers: Vec<(HeaderName, SecretRef)>,
+    /// CAs that vouch for it; `None` is the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// The audit log.

@@ -30,7 +30,7 @@ pub use listeners::{
 pub use management::{ManagementIssuer, ManagementKey, Platform, Role, Roles};
 pub use process::{
     AccessLog, AccessLogOptions, Audit, AuditLog, Etcd, EtcdUser, OffWord, OnAuditFailure, OwnTokens, Reload, Shutdown,
-    SigningAlgorithm, Store,
+    SigningAlgorithm, Store, Tracing,
 };
 pub use resilience::{Ejection, HealthCheck, Retries, RetriesOf, WhenNoneIsHealthy};
 pub use service_limits::{CallerLimits, ServiceLimits};
@@ -74,6 +74,8 @@ pub struct File {
     pub trusted_proxies: Option<Vec<String>>,
     /// The access log, `off` or how much of it. Default: a line for every request.
     pub access_log: Option<AccessLog>,
+    /// Traces by OpenTelemetry. Default: no spans are recorded; `traceparent` is passed on all the same.
+    pub tracing: Option<Tracing>,
     /// The audit log, `off` or where it is. Default: `audit.jsonl` in the store's directory.
     pub audit: Option<Audit>,
     /// How the process leaves.

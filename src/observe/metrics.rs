@@ -40,6 +40,7 @@ pub use self::labels::FetchResult;
 pub use self::labels::HandshakeFailure;
 pub use self::labels::IssuedToken;
 pub use self::labels::KeyHolder;
+pub use self::labels::MethodLabel;
 pub use self::labels::PoolState;
 pub use self::labels::ReloadStage;
 pub use self::labels::ReloadTrigger;

@@ -10,6 +10,8 @@ mod object;
 mod observer;
 mod principal;
 mod printable;
+#[cfg(feature = "otel")]
+mod span;
 mod stamp;
 
 use std::cell::Cell;
@@ -138,7 +140,7 @@ impl Record {
         Self {
             started: now,
             decision: observer.ids().next(),
-            trace: TraceContext::of(&head.headers, observer.ids()),
+            trace: TraceContext::of(&head.headers, observer.ids(), observer.recording()),
             observer: Rc::clone(observer),
             peer: peer.clone(),
             client: None,
@@ -393,6 +395,8 @@ impl Drop for Record {
             let evidence = self.evidence.take().map(|evidence| *evidence).unwrap_or_default();
             self.observer.remember(self, refusal, evidence, ended);
         }
+        #[cfg(feature = "otel")]
+        self.observer.span(self, outcome, ended);
     }
 }
 

@@ -58,6 +58,8 @@ use crate::server::planes::Plane;
 use crate::server::planes::Planes;
 use crate::server::service_manager::ServiceManager;
 use crate::server::socket::BindError;
+#[cfg(feature = "otel")]
+use crate::server::span_export::SpanExport;
 use crate::server::store_feed::News;
 use crate::server::store_feed::StoreFeed;
 use crate::snapshot::Snapshot;
@@ -118,6 +120,8 @@ pub struct Process {
     inherited: Inherited,
     service_manager: Arc<ServiceManager>,
     access_log: AccessLogWriter,
+    #[cfg(feature = "otel")]
+    span_export: SpanExport,
     audit: Audit,
     /// `None` where no audit log is kept.
     audit_writer: Option<AuditWriter>,
@@ -189,13 +193,19 @@ impl Process {
         let (new_keys_sender, new_keys) = mpsc::channel(16);
         let log =
             AccessLogWriter::start(Box::new(std::io::stdout()), Arc::clone(&metrics)).map_err(StartError::Thread)?;
+        #[cfg(feature = "otel")]
+        let (span_export, span_source) = SpanExport::start(Arc::clone(&metrics));
         let worker = |index: usize| {
+            #[cfg(feature = "otel")]
+            let spans = span_source.spans();
             let (reader, metrics, log) = (live.reader(), Arc::clone(&metrics), log.log());
             let requests = KeyRequests::new(key_request.clone(), Arc::clone(&standing));
             let (audit, shared, which) = (audit.clone(), shared.clone(), config.access_log);
             let recent = decisions.of_worker();
             move || {
                 let observer = Observer::new(metrics, log, recent, which, Instant::now(), since_epoch());
+                #[cfg(feature = "otel")]
+                observer.export_to(spans);
                 Gateway::new(reader, observer, requests, audit, shared, seed(index))
             }
         };
@@ -226,6 +236,8 @@ impl Process {
             inherited,
             service_manager: Arc::new(ServiceManager::from_environment()),
             access_log: log,
+            #[cfg(feature = "otel")]
+            span_export,
             audit,
             audit_writer,
             path,
@@ -289,6 +301,8 @@ impl Process {
         if let LastLines::Abandoned = self.access_log.finish(Duration::from_secs(1)) {
             tracing::warn!("the last lines of the access log could not be written");
         }
+        #[cfg(feature = "otel")]
+        self.span_export.finish(Duration::from_secs(2)).await;
         if let Some(writer) = self.audit_writer {
             writer.finish(Duration::from_secs(2));
         }
@@ -405,6 +419,8 @@ impl Process {
         self.planes.traffic_at(self.traffic(config));
         self.issuers.follow(config, &self.metrics);
         self.checks.follow(&self.snapshot());
+        #[cfg(feature = "otel")]
+        self.span_export.follow(config);
         let mut files = watched_files(config);
         files.insert(self.path.clone());
         self.files.watch(&files);

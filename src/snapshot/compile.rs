@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::model::path::PathAllowances;
 use crate::model::time::UnixSeconds;
 use crate::observe::metrics::Metrics;
+use crate::observe::trace_context::Recording;
 use crate::snapshot::Snapshot;
 use crate::snapshot::forward_auth;
 use crate::snapshot::inputs::Inputs;
@@ -124,6 +125,7 @@ pub fn compile(sources: Sources<'_>) -> Result<Compiled, CompileError> {
         keys,
         revocations: Arc::clone(&state.revocations),
         access_log: config.access_log,
+        recording: Recording::of(config.tracing.as_ref().map(|tracing| tracing.sample)),
         trusted_proxies: config.trusted_proxies.clone(),
         tls: planes::tls(sources, &mut problems),
         limits: planes::limits(config),

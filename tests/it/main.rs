@@ -38,4 +38,6 @@ mod support;
 mod systemd;
 mod taint;
 mod tokens;
+#[cfg(feature = "otel")]
+mod tracing;
 mod wire;

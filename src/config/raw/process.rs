@@ -1,5 +1,7 @@
 //! What concerns the process as a whole: store, access log, shutdown, reload, its own tokens.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -72,6 +74,24 @@ pub struct AccessLogOptions {
     /// Share of successful requests that get a line, 0.0 to 1.0; refusals always get one. Default: 1.0.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample: Option<f64>,
+}
+
+/// Spans, one for each request, to a collector that speaks OTLP over HTTP.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tracing {
+    /// The collector, such as `http://127.0.0.1:4318`; spans go to `/v1/traces` beneath it.
+    pub endpoint: String,
+    /// Share of the traces that begin at the gateway and are recorded, 0.0 to 1.0. A trace that the caller began is recorded
+    /// if the caller has it recorded. Default: 1.0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample: Option<f64>,
+    /// `service.name` of the spans. Default: `scoregate`.
+    pub service_name: Option<String>,
+    /// Headers for the collector, such as its API key; each value is a reference to a secret. Default: none.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// PEM file of the CAs that vouch for an `https` collector. Default: those of the system.
+    pub ca: Option<String>,
 }
 
 /// The audit log: `off`, or where it is and what happens when it cannot be written. Read when the gateway starts.

@@ -309,6 +309,22 @@ fn auth_left_out_on_aks_is_a_key() {
     assert_eq!(left_out.services["iris"], read(SMALL).services["iris"]);
 }
 
+#[cfg(feature = "otel")]
+#[test]
+fn a_collector_of_traces_is_named_by_its_address_alone() {
+    let tracing =
+        |text: &str| read(&small_with("upstreams:\n", &format!("tracing: {text}\nupstreams:\n"))).tracing.unwrap();
+    let plain = tracing("{endpoint: 'http://otel-agent:4318/'}");
+    assert_eq!(plain.url, "http://otel-agent:4318/v1/traces");
+    assert_eq!((plain.sample, plain.service_name.as_str(), plain.headers.len()), (1.0, "scoregate", 0));
+    let whole = tracing(
+        "{endpoint: 'https://t/otlp/v1/traces', sample: 0.1, service_name: edge, headers: {api-key: 'env:K'}, ca: c.pem}",
+    );
+    assert_eq!(whole.url, "https://t/otlp/v1/traces");
+    assert_eq!(whole.headers, [("api-key".parse().unwrap(), SecretRef::Env("K".to_owned()))]);
+    assert_eq!((whole.sample, whole.ca.as_deref().and_then(|path| path.to_str())), (0.1, Some("c.pem")));
+}
+
 #[cfg(feature = "etcd")]
 #[test]
 fn an_etcd_is_named_with_trust_and_user() {

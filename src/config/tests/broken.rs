@@ -319,6 +319,32 @@ fn the_report_names_the_file_so_that_an_editor_can_jump_there() {
     );
 }
 
+#[cfg(feature = "otel")]
+#[test]
+fn a_collector_of_traces_that_cannot_be_meant_is_refused() {
+    for (written, path, what) in [
+        ("{endpoint: 'otel:4318'}", "tracing.endpoint", "want a collector's address"),
+        ("{endpoint: 'http://a?x=1'}", "tracing.endpoint", "want a collector's address"),
+        ("{endpoint: 'http://a', headers: {k: 'env:K'}}", "tracing.endpoint", "want https: the headers are secrets"),
+        ("{endpoint: 'https://a', headers: {k: plain}}", "tracing.headers.k", "want file:<path>"),
+        ("{endpoint: 'https://a', headers: {host: 'env:K'}}", "tracing.headers.host", "want another header"),
+        ("{endpoint: 'http://a', ca: c.pem}", "tracing.ca", "want it only beside an https collector"),
+        ("{endpoint: 'http://a', sample: 2}", "tracing.sample", "want a number from 0.0 to 1.0"),
+    ] {
+        let problems = Config::read(&small_with(TOP, &format!("tracing: {written}\nupstreams:\n"))).unwrap_err();
+        let found = problems.iter().any(|it| it.path == path && it.what.contains(what));
+        assert!(found, "{written}: {problems:?}");
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_build_without_tracing_says_how_to_get_one_with_it() {
+    let problems = Config::read(&small_with(TOP, "tracing: {endpoint: 'http://a:4318'}\nupstreams:\n")).unwrap_err();
+    let told: Vec<(&str, bool)> = problems.iter().map(|it| (&*it.path, it.what.contains("--features otel"))).collect();
+    assert_eq!(told, [("tracing", true)], "{problems:?}");
+}
+
 #[cfg(not(feature = "etcd"))]
 #[test]
 fn a_build_without_etcd_says_how_to_get_one_with_it() {

@@ -47,6 +47,8 @@ pub struct GatewayMetrics {
     audit_dropped: IntCounter,
     audit_failing: IntGauge,
     panics: IntCounter,
+    spans_exported: IntCounter,
+    spans_dropped: IntCounter,
 }
 
 impl GatewayMetrics {
@@ -100,6 +102,11 @@ impl GatewayMetrics {
             ),
             audit_failing: group.gauge("audit_failing", "1 while the audit log cannot be written, else 0."),
             panics: group.counter("panics_total", "Panics in any thread; each is a bug."),
+            spans_exported: group.counter("spans_exported_total", "Spans that the collector of traces has taken."),
+            spans_dropped: group.counter(
+                "spans_dropped_total",
+                "Spans that were lost because the collector of traces was too slow, gone, or refused them.",
+            ),
         }
     }
 
@@ -175,6 +182,16 @@ impl GatewayMetrics {
     pub(super) fn show_ages(&self, now: Instant) {
         let answered = *self.store_answered.lock().unwrap_or_else(PoisonError::into_inner);
         self.store_age.set(answered.map_or(0.0, |answered| now.saturating_duration_since(answered).as_secs_f64()));
+    }
+
+    /// Counts spans that the collector has.
+    pub fn spans_exported(&self, spans: usize) {
+        self.spans_exported.inc_by(spans as u64);
+    }
+
+    /// Counts spans that it will never have.
+    pub fn spans_dropped(&self, spans: usize) {
+        self.spans_dropped.inc_by(spans as u64);
     }
 
     pub(in crate::observe) fn access_log_dropped(&self, lines: u64) {

@@ -110,7 +110,7 @@ impl CodeClass {
 
 label! {
     /// The request's method; one that is not registered is `_OTHER`, OpenTelemetry's word for it.
-    pub(super) MethodLabel, "method" {
+    pub MethodLabel, "method" {
         /// `GET`.
         Get => "GET",
         /// `POST`.
@@ -131,6 +131,14 @@ label! {
         Trace => "TRACE",
         /// Anything else.
         Other => "_OTHER",
+    }
+}
+
+impl MethodLabel {
+    /// The method as OpenTelemetry names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.value()
     }
 }
 

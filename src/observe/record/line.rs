@@ -1,6 +1,8 @@
-//! A line of the access log: one JSON object, attributes by OpenTelemetry's names, ours under `scoregate.`.
+//! What is told of a request, attributes by OpenTelemetry's names, ours under `scoregate.`; and a line of the access log, one
+//! JSON object of them.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -9,6 +11,7 @@ use http::Version;
 
 use crate::config::TokenIssuer;
 use crate::model::refusal::Refusal;
+use crate::observe::metrics::MethodLabel;
 
 use super::Outcome;
 use super::Principal;
@@ -37,6 +40,8 @@ pub(super) fn write(
     // A client cannot make an error line.
     line.word("severity", outcome.severity());
     identifiers(&mut line, record);
+    line.hex::<32>("trace_id", record.trace.trace_id());
+    line.hex::<16>("span_id", record.trace.span_id().into());
     request(&mut line, record);
     response(&mut line, record, outcome);
     line.millis("scoregate.duration_ms", duration);
@@ -45,15 +50,74 @@ pub(super) fn write(
     line.end()
 }
 
-fn identifiers(line: &mut Object<'_>, record: &Record) {
-    line.hex::<32>("scoregate.decision_id", record.decision.bits());
-    line.text_if("request_id", record.request_id.as_ref().map(text).as_deref());
-    line.hex::<32>("trace_id", record.trace.trace_id());
-    line.hex::<16>("span_id", record.trace.span_id().into());
+/// Takes attributes, one after the other. Names are literals of this crate and unique.
+pub(super) trait Attributes {
+    /// Any text.
+    fn text(&mut self, name: &'static str, value: &str);
+
+    /// Words of the gateway's own, names of the configuration: printable ASCII, without anything between them.
+    fn words(&mut self, name: &'static str, words: &[&str]);
+
+    /// A number.
+    fn number(&mut self, name: &'static str, value: u64);
+
+    /// An address.
+    fn address(&mut self, name: &'static str, value: IpAddr);
+
+    /// The last `N` hexadecimal digits of a number.
+    fn hex<const N: usize>(&mut self, name: &'static str, number: u128);
+
+    /// A duration in milliseconds, to the microsecond.
+    fn millis(&mut self, name: &'static str, value: Duration);
+
+    /// One such word.
+    fn word(&mut self, name: &'static str, value: &str) {
+        self.words(name, &[value]);
+    }
+
+    /// A text, if there is one.
+    fn text_if(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// A number, if there is one.
+    fn number_if(&mut self, name: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(name, value);
+        }
+    }
+
+    /// An address, if there is one.
+    fn address_if(&mut self, name: &'static str, value: Option<IpAddr>) {
+        if let Some(value) = value {
+            self.address(name, value);
+        }
+    }
 }
 
-fn request(line: &mut Object<'_>, record: &Record) {
-    line.text("http.request.method", cut(record.method.as_str(), LONGEST_METHOD));
+/// The attributes that a span has of the record. What a span says of itself is not among them: identifiers of the trace, times.
+#[cfg(feature = "otel")]
+pub(super) fn describe(to: &mut impl Attributes, record: &Record, outcome: Outcome) {
+    identifiers(to, record);
+    request(to, record);
+    response(to, record, outcome);
+    decision(to, record);
+    upstream(to, record);
+}
+
+fn identifiers(line: &mut impl Attributes, record: &Record) {
+    line.hex::<32>("scoregate.decision_id", record.decision.bits());
+    line.text_if("request_id", record.request_id.as_ref().map(text).as_deref());
+}
+
+fn request(line: &mut impl Attributes, record: &Record) {
+    let method = MethodLabel::from(&record.method);
+    line.word("http.request.method", method.as_str());
+    if method == MethodLabel::Other {
+        line.text("http.request.method_original", cut(record.method.as_str(), LONGEST_METHOD));
+    }
     line.word("url.scheme", record.peer.scheme.as_str());
     // Without the query, which can hold a key.
     line.text("url.path", cut(record.uri.path(), LONGEST_TEXT));
@@ -66,7 +130,7 @@ fn request(line: &mut Object<'_>, record: &Record) {
     line.text_if("user_agent.original", user_agent.as_deref().map(|agent| cut(agent, LONGEST_USER_AGENT)));
 }
 
-fn response(line: &mut Object<'_>, record: &Record, outcome: Outcome) {
+fn response(line: &mut impl Attributes, record: &Record, outcome: Outcome) {
     line.number_if("http.response.status_code", record.status.map(|status| u64::from(status.as_u16())));
     // The reason code, `client_gone`, or the upstream's status where that is 5xx.
     line.text_if("error.type", outcome.error(record.status.as_ref()));
@@ -76,7 +140,7 @@ fn response(line: &mut Object<'_>, record: &Record, outcome: Outcome) {
 }
 
 /// What was decided, for whom, by which snapshot.
-fn decision(line: &mut Object<'_>, record: &Record) {
+fn decision(line: &mut impl Attributes, record: &Record) {
     line.number_if("scoregate.generation", record.generation);
     if let Some(proxy) = record.asked_by {
         line.word("scoregate.forward_auth", proxy.as_str());
@@ -98,7 +162,7 @@ fn decision(line: &mut Object<'_>, record: &Record) {
     }
 }
 
-fn upstream(line: &mut Object<'_>, record: &Record) {
+fn upstream(line: &mut impl Attributes, record: &Record) {
     if let Some(sent) = &record.upstream {
         // From the request's head until it was handed over.
         line.millis("scoregate.overhead_ms", sent.own);
@@ -116,6 +180,17 @@ impl Outcome {
         match self {
             Self::Answered(_) | Self::ClientGone | Self::Refused(Refusal::Denied { .. }) => "INFO",
             Self::Refused(Refusal::Failed(_)) | Self::BrokenOff(_) => "ERROR",
+        }
+    }
+
+    /// Whether the gateway or its upstream is at fault: the conventions leave a span of a 4xx without an error.
+    #[cfg(feature = "otel")]
+    pub(super) fn is_fault(self) -> bool {
+        match self {
+            Self::Answered(status) => status.is_server_error(),
+            Self::Refused(refusal) => refusal.row().status.is_server_error(),
+            Self::BrokenOff(_) => true,
+            Self::ClientGone => false,
         }
     }
 
@@ -145,7 +220,7 @@ fn issuer(principal: &Principal) -> Option<&str> {
 }
 
 /// The principal as it prints itself, its subject of bearable length: a token can hold one as long as itself.
-fn who(line: &mut Object<'_>, principal: &Principal) {
+fn who(line: &mut impl Attributes, principal: &Principal) {
     let name = "scoregate.auth.principal";
     match principal {
         Principal::Service { service, slot } => line.words(name, &["service:", service.as_str(), ":", slot.as_str()]),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serializer;
 
+use super::line::Attributes;
 use super::printable::Printable;
 use super::printable::is_plain;
 use super::stamp::Timestamp;
@@ -32,85 +33,6 @@ impl<'b> Object<'b> {
     pub(super) fn end(self) -> serde_json::Result<()> {
         self.buffer.push(b'}');
         self.written
-    }
-
-    pub(super) fn text(&mut self, name: &'static str, value: &str) {
-        self.name(name);
-        if is_plain(value) {
-            self.buffer.push(b'"');
-            self.buffer.extend_from_slice(value.as_bytes());
-            self.buffer.push(b'"');
-        } else {
-            self.escaped(|to| to.serialize_str(value));
-        }
-    }
-
-    pub(super) fn text_if(&mut self, name: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(name, value);
-        }
-    }
-
-    /// A word of the gateway's own, a name of the configuration: printable ASCII that needs no escaping.
-    pub(super) fn word(&mut self, name: &'static str, value: &str) {
-        self.words(name, &[value]);
-    }
-
-    /// Such words, without anything between them.
-    pub(super) fn words(&mut self, name: &'static str, words: &[&str]) {
-        debug_assert!(words.iter().all(|word| is_plain(word)), "{words:?} would have to be escaped");
-        self.name(name);
-        self.buffer.push(b'"');
-        for word in words {
-            self.buffer.extend_from_slice(word.as_bytes());
-        }
-        self.buffer.push(b'"');
-    }
-
-    pub(super) fn number_if(&mut self, name: &'static str, value: Option<u64>) {
-        if let Some(value) = value {
-            self.name(name);
-            self.digits(value);
-        }
-    }
-
-    pub(super) fn address_if(&mut self, name: &'static str, value: Option<IpAddr>) {
-        if let Some(value) = value {
-            self.name(name);
-            self.buffer.push(b'"');
-            match value {
-                IpAddr::V4(value) => {
-                    for (place, octet) in value.octets().into_iter().enumerate() {
-                        if place > 0 {
-                            self.buffer.push(b'.');
-                        }
-                        self.digits(octet.into());
-                    }
-                }
-                IpAddr::V6(value) => {
-                    let written = write!(self.buffer, "{value}").map_err(serde_json::Error::io);
-                    self.keep(written);
-                }
-            }
-            self.buffer.push(b'"');
-        }
-    }
-
-    /// The last `N` hexadecimal digits of a number.
-    pub(super) fn hex<const N: usize>(&mut self, name: &'static str, number: u128) {
-        self.name(name);
-        self.buffer.push(b'"');
-        self.buffer.extend_from_slice(&hex::digits::<N>(number));
-        self.buffer.push(b'"');
-    }
-
-    /// A duration in milliseconds, to the microsecond.
-    pub(super) fn millis(&mut self, name: &'static str, value: Duration) {
-        self.name(name);
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        self.digits(micros / 1000);
-        self.buffer.push(b'.');
-        self.three_digits(micros % 1000);
     }
 
     pub(super) fn timestamp(&mut self, name: &'static str, value: Timestamp<'_>) {
@@ -154,12 +76,76 @@ impl<'b> Object<'b> {
     }
 }
 
+impl Attributes for Object<'_> {
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        if is_plain(value) {
+            self.buffer.push(b'"');
+            self.buffer.extend_from_slice(value.as_bytes());
+            self.buffer.push(b'"');
+        } else {
+            self.escaped(|to| to.serialize_str(value));
+        }
+    }
+
+    fn words(&mut self, name: &'static str, words: &[&str]) {
+        debug_assert!(words.iter().all(|word| is_plain(word)), "{words:?} would have to be escaped");
+        self.name(name);
+        self.buffer.push(b'"');
+        for word in words {
+            self.buffer.extend_from_slice(word.as_bytes());
+        }
+        self.buffer.push(b'"');
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.name(name);
+        self.digits(value);
+    }
+
+    fn address(&mut self, name: &'static str, value: IpAddr) {
+        self.name(name);
+        self.buffer.push(b'"');
+        match value {
+            IpAddr::V4(value) => {
+                for (place, octet) in value.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        self.buffer.push(b'.');
+                    }
+                    self.digits(octet.into());
+                }
+            }
+            IpAddr::V6(value) => {
+                let written = write!(self.buffer, "{value}").map_err(serde_json::Error::io);
+                self.keep(written);
+            }
+        }
+        self.buffer.push(b'"');
+    }
+
+    fn hex<const N: usize>(&mut self, name: &'static str, number: u128) {
+        self.name(name);
+        self.buffer.push(b'"');
+        self.buffer.extend_from_slice(&hex::digits::<N>(number));
+        self.buffer.push(b'"');
+    }
+
+    fn millis(&mut self, name: &'static str, value: Duration) {
+        self.name(name);
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        self.digits(micros / 1000);
+        self.buffer.push(b'.');
+        self.three_digits(micros % 1000);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use serde_json::json;
 
+    use super::Attributes as _;
     use super::Object;
     use crate::observe::record::stamp::Stamp;
 

@@ -1,6 +1,8 @@
 //! What a worker's records share: metrics, the access log, identifiers, and what time it is.
 
 use std::cell::Cell;
+#[cfg(feature = "otel")]
+use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,11 +17,16 @@ use crate::observe::decisions::Evidence;
 use crate::observe::decisions::Recent;
 use crate::observe::ids::Ids;
 use crate::observe::metrics::Metrics;
+#[cfg(feature = "otel")]
+use crate::observe::spans::Spans;
+use crate::observe::trace_context::Recording;
 
 use super::Outcome;
 use super::Record;
 use super::decided;
 use super::line;
+#[cfg(feature = "otel")]
+use super::span;
 use super::stamp::Stamp;
 
 /// One worker's observer. It never crosses threads.
@@ -30,6 +37,9 @@ pub struct Observer {
     recent: Arc<Recent>,
     ids: Ids,
     sampling: Cell<Sampling>,
+    recording: Cell<Recording>,
+    #[cfg(feature = "otel")]
+    spans: OnceCell<Spans>,
     clock: Cell<Clock>,
     stamp: RefCell<Stamp>,
 }
@@ -51,14 +61,28 @@ impl Observer {
             recent,
             ids: Ids::new(),
             sampling: Cell::new(Sampling::new(which)),
+            recording: Cell::default(),
+            #[cfg(feature = "otel")]
+            spans: OnceCell::new(),
             clock: Cell::new(Clock { at: now, since_epoch }),
             stamp: RefCell::default(),
         })
     }
 
-    /// Takes over another configuration.
-    pub fn configure(&self, which: config::AccessLog) {
+    /// Takes over another configuration: which requests get a line, and which traces a span.
+    pub fn configure(&self, which: config::AccessLog, recording: Recording) {
         self.sampling.set(Sampling::new(which));
+        self.recording.set(recording);
+    }
+
+    /// Where spans go. Without it none are made.
+    #[cfg(feature = "otel")]
+    pub fn export_to(&self, spans: Spans) {
+        let _first_stays = self.spans.set(spans);
+    }
+
+    pub(super) fn recording(&self) -> Recording {
+        self.recording.get()
     }
 
     /// Flushes the access log and sets the clock that its timestamps follow. To be called about once a second:
@@ -66,6 +90,10 @@ impl Observer {
     pub fn tick(&self, now: Instant, since_epoch: Duration) {
         self.clock.set(Clock { at: now, since_epoch });
         self.log.flush();
+        #[cfg(feature = "otel")]
+        if let Some(spans) = self.spans.get() {
+            spans.flush();
+        }
     }
 
     /// The metrics of the gateway.
@@ -94,6 +122,14 @@ impl Observer {
         self.recent.remember(decided::decision(record, refusal, evidence, self.clock.get().at(ended)));
     }
 
+    #[cfg(feature = "otel")]
+    pub(super) fn span(&self, record: &Record, outcome: Outcome, ended: Instant) {
+        if let Some(spans) = self.spans.get().filter(|_| record.trace.is_recorded()) {
+            let clock = self.clock.get();
+            spans.push(|| span::of(record, outcome, clock.at(record.started), clock.at(ended)));
+        }
+    }
+
     fn wants(&self, outcome: Outcome) -> bool {
         let mut sampling = self.sampling.get();
         let wanted = sampling.wants(outcome);
@@ -111,7 +147,10 @@ struct Clock {
 
 impl Clock {
     fn at(self, moment: Instant) -> Duration {
-        self.since_epoch.saturating_add(moment.saturating_duration_since(self.at))
+        match moment.checked_duration_since(self.at) {
+            Some(after) => self.since_epoch.saturating_add(after),
+            None => self.since_epoch.saturating_sub(self.at.saturating_duration_since(moment)),
+        }
     }
 }
 

@@ -147,6 +147,6 @@ fn ip(arguments: &str) {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().expect("ip and nsenter are there: tests/run etcd installs them");
+    let output = command.output().expect("ip and nsenter are there: tests/run features installs them");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

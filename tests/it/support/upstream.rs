@@ -55,7 +55,15 @@ impl Upstream {
     /// Answers every request with what `answer` writes to the connection, which then takes the next request. An error
     /// closes the connection.
     pub(crate) fn start(answer: impl Fn(&Received, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer)
+    }
+
+    /// Like [`Upstream::start`], at this address.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        answer: impl Fn(&Received, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let stopped: Arc<AtomicBool> = Arc::default();
