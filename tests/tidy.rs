@@ -3,6 +3,8 @@
 //! Each rule is a function from one file to its problems and a test that applies it to the repository. The last test
 //! feeds every rule what it forbids, so that a rule that finds nothing any more is noticed.
 
+#[path = "tidy/configuration.rs"]
+mod configuration;
 #[path = "tidy/threat_model.rs"]
 mod threat_model;
 
