@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("path", paths::path),
     ("records", files::records),
     ("request", requests::request),
+    ("requests", wire::requests),
     ("token", tokens::token),
     ("words", words::words),
 ];
