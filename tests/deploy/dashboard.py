@@ -84,7 +84,7 @@ listeners:
   health: {{address: 127.0.0.1:{ports['health']}}}
 store: {{directory: {directory}/store}}
 upstreams:
-  model: {{endpoints: ["http://127.0.0.1:{model}"]}}
+  model: {{endpoints: ["http://127.0.0.1:{model}"], health_check: {{every: 500ms}}}}
   gone: {{endpoints: ["http://127.0.0.1:{free_port()}"]}}
 services:
   iris: {{match: [{{prefix: /iris}}], upstream: model, auth: {{key: {{keys: {{directory: {directory}/keys}}}}}}}}
