@@ -97,6 +97,7 @@ pub fn rotated(sources: Sources<'_>, owners: &[&Owner]) -> Result<Option<Compile
         keys,
         revocations: Arc::clone(&state.revocations),
         access_log: previous.access_log,
+        recording: previous.recording,
         trusted_proxies: previous.trusted_proxies.clone(),
         tls: previous.tls.clone(),
         limits: previous.limits.clone(),
