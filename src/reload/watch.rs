@@ -24,6 +24,7 @@ pub struct FileWatch {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
     files: Arc<Mutex<BTreeSet<PathBuf>>>,
+    causes: mpsc::Sender<Cause>,
 }
 
 impl FileWatch {
@@ -33,22 +34,23 @@ impl FileWatch {
     #[must_use]
     pub fn start(causes: mpsc::Sender<Cause>) -> Self {
         let files = Arc::new(Mutex::new(BTreeSet::new()));
-        let wanted = Arc::clone(&files);
+        let (wanted, noticing) = (Arc::clone(&files), causes.clone());
         let noticed = move |event: notify::Result<Event>| {
             let files = wanted.lock().unwrap_or_else(PoisonError::into_inner);
             if event.as_ref().map_or(true, |event| is_change(event, &files)) {
                 // A full queue holds a wake-up already.
-                let _full = causes.try_send(Cause::FileChanged);
+                let _full = noticing.try_send(Cause::FileChanged);
             }
         };
         let watcher = notify::recommended_watcher(noticed).inspect_err(|error| {
             tracing::warn!(%error, "files are polled only: the system gives no watch");
         });
-        Self { watcher: watcher.ok(), directories: BTreeSet::new(), files }
+        Self { watcher: watcher.ok(), directories: BTreeSet::new(), files, causes }
     }
 
     /// Watches just these files from now on, and where links lead from them now. A directory that does not exist is tried
-    /// again at the next call.
+    /// again at the next call. One that is new since the last call wakes: what was written there between the reading and
+    /// the watching has been noticed by nobody.
     pub fn watch(&mut self, files: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         let names = |path: &PathBuf| [as_seen(path), std::fs::canonicalize(path).ok()];
@@ -60,6 +62,7 @@ impl FileWatch {
             drop(watcher.unwatch(gone));
         }
         let before = std::mem::take(&mut self.directories);
+        let is_first = before.is_empty();
         for directory in directories {
             let watched = before.contains(&directory)
                 || match watcher.watch(&directory, RecursiveMode::NonRecursive) {
@@ -70,7 +73,11 @@ impl FileWatch {
                     }
                 };
             if watched {
+                let is_new = !is_first && !before.contains(&directory);
                 self.directories.insert(directory);
+                if is_new {
+                    let _full = self.causes.try_send(Cause::FileChanged);
+                }
             }
         }
     }

@@ -16,6 +16,7 @@ use self::calls::Call;
 use self::stage::Stage;
 use crate::support::client;
 use crate::support::client::Answer;
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::summary;
 use crate::support::summary::Counts;
@@ -193,6 +194,7 @@ fn what_is_no_request_is_refused_in_the_same_words_and_the_connection_ends() {
     }
     assert_eq!(stage.open.received().len(), 1, "nothing of it has reached an upstream but the good one");
     let protocol = "gateway_connections_closed_total{listener=\"traffic-0\",reason=\"protocol\"}";
+    eventually("all of them are counted", || (stage.gateway.metric(protocol) >= 8.0).then_some(()));
     assert_eq!(stage.gateway.metric(protocol), 8.0);
 }
 
