@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use crate::config;
 use crate::config::Address;
 use crate::config::Config;
+use crate::config::SigningAlgorithm;
 use crate::health::Health;
 use crate::manage::Management;
 use crate::manage::Observed;
@@ -67,6 +68,8 @@ use crate::store::OpenError;
 use crate::store::Store;
 use crate::store::change::ChangeError;
 use crate::store::engine::Unavailable;
+use crate::store::engine::Watch;
+use crate::store::state::State;
 
 /// Pause after a file's event, so that a change of several files is taken as one.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -176,10 +179,7 @@ impl Process {
         crate::observe::logs::count_panics(Arc::clone(&metrics));
         let store = Arc::new(Store::open(&config.store).await?);
         let (audit, audit_writer) = open_audit(&config.audit, &metrics)?;
-        let signing = store.ensure_signing_key(config.tokens.algorithm, UnixSeconds::now());
-        signing.await.map_err(StartError::SigningKey)?;
-        let state = store.read().await.map_err(StartError::StoreUnread)?;
-        let store_watch = store.watch(state.revision).await.map_err(StartError::StoreUnread)?;
+        let (state, store_watch) = read_store(&store, config.tokens.algorithm).await?;
         let (reloader, live) =
             Reloader::start(path.clone(), config, Arc::clone(&store), state, Arc::clone(&metrics)).await?;
         let config = Arc::clone(reloader.config());
@@ -452,6 +452,14 @@ impl Process {
             }
         }
     }
+}
+
+/// What the store holds, a key to sign with in any case, and what tells of its changes from there on.
+async fn read_store(store: &Store, algorithm: SigningAlgorithm) -> Result<(State, Watch), StartError> {
+    store.ensure_signing_key(algorithm, UnixSeconds::now()).await.map_err(StartError::SigningKey)?;
+    let state = store.read().await.map_err(StartError::StoreUnread)?;
+    let watch = store.watch(state.revision).await.map_err(StartError::StoreUnread)?;
+    Ok((state, watch))
 }
 
 /// Where a gateway listens.
