@@ -1,5 +1,7 @@
 //! `docs/configuration.md` is the schema, to be read by people: written by `UPDATE=1 cargo test --test tidy`, held here.
 
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 use std::fmt::Write as _;
 use std::fs;
 
