@@ -1,5 +1,6 @@
 //! Every answer that is the gateway's own: a row at least for each way to say no, provoked from outside.
 
+mod advised;
 mod calls;
 mod explained;
 pub(crate) mod stage;

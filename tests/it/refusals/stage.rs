@@ -140,7 +140,7 @@ services:
     auth: {token: {issuers: [corp], audiences: [corp], required_claims: {role: scorer}}}
   away: {match: [{prefix: /away}], upstream: open, auth: {token: {issuers: [away]}}}
   own: {match: [{prefix: /own}], upstream: open, auth: {token: {}}}
-  face: {match: [{prefix: /face}], upstream: open, auth: {key: {keys: none, accounts: [maker]}}, features: {preset: face}, issues_limited_access_tokens: true}
+  face: {match: [{prefix: /face}], upstream: open, auth: {key: {keys: none, accounts: [maker, vendor]}}, features: {preset: face}, issues_limited_access_tokens: true}
   refusing: {match: [{prefix: /refusing}], upstream: closed, auth: {public: a test}}
   closing: {match: [{prefix: /closing}], upstream: closing, auth: {public: a test}}
   garbling: {match: [{prefix: /garbling}], upstream: garbling, auth: {public: a test}}
