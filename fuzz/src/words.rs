@@ -14,6 +14,7 @@ use scoregate::model::slot::Slot;
 use scoregate::model::time::UnixSeconds;
 use scoregate::observe::ids::Ids;
 use scoregate::observe::ids::request_id;
+use scoregate::observe::trace_context::Recording;
 use scoregate::observe::trace_context::TraceContext;
 use scoregate::pipeline::headers;
 use scoregate::snapshot::keys::KeyOwner;
@@ -63,7 +64,7 @@ fn forwarded(texts: &[&str]) {
     let (proxy, stranger) = ("10.0.0.1".parse().ok(), "192.0.2.1".parse().ok());
     assert_eq!(headers::client_address(stranger, &trusted, &sent), stranger, "a stranger's word counts nothing");
     assert!(headers::client_address(proxy, &trusted, &sent).is_some());
-    let _traced = TraceContext::of(&sent, &Ids::new()).traceparent();
+    let _traced = TraceContext::of(&sent, &Ids::new(), Recording::of(Some(0.5))).traceparent();
     let _identified = request_id(&sent);
 }
 
