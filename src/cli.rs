@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod client;
 pub mod demo;
+mod diff;
 mod explain;
 mod health;
 mod keys;
@@ -89,6 +90,10 @@ enum Command {
         #[arg(long, value_enum, default_value_t = health::Probe::Ready)]
         probe: health::Probe,
     },
+    /// Tell what changes from one configuration to another: who may do what nobody could, and who may not any longer.
+    ///
+    /// Exit code 0: nothing changes. 1: something does. 2: a configuration could not be read.
+    Diff(diff::Asked),
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  scoregate schema > gateway.schema.json")]
     Schema,
@@ -130,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run::run(config),
         Command::Check { file, without_files } => check::check(&file, without_files),
         Command::Health { config, probe } => health::health(&config, probe),
+        Command::Diff(asked) => diff::diff(&asked),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Keys(asked) => keys::keys(asked),
         Command::Accounts(asked) => accounts::accounts(asked),

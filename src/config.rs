@@ -56,7 +56,7 @@ pub use service_limits::{Concurrency, Rate, ServiceLimits};
 pub use services::{
     Deployment, Dialect, HostMatch, IdentityHeaders, Match, PathMatch, Service, Timeouts, Traffic, Upgrades,
 };
-pub use units::{NotADuration, duration as read_duration};
+pub use units::{NotADuration, duration as read_duration, show as show_duration};
 pub use upstreams::{ClientTls, Endpoint, EndpointAddress, HostHeader, Protocol, Upstream};
 pub use written::Written;
 

@@ -3,6 +3,7 @@
 mod accounts;
 pub mod certificate;
 pub mod compile;
+pub mod difference;
 pub mod endpoint_health;
 pub mod features;
 pub mod forward_auth;

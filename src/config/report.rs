@@ -63,14 +63,18 @@ fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
     debug_assert!(written.is_ok(), "memory takes every text");
 }
 
-fn show_address(address: &Address) -> String {
+/// Where a listener listens, as it is written.
+#[must_use]
+pub fn show_address(address: &Address) -> String {
     match address {
         Address::Tcp(address) => address.to_string(),
         Address::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 
-fn show_traffic(traffic: &Traffic) -> String {
+/// Where a service's requests go.
+#[must_use]
+pub fn show_traffic(traffic: &Traffic) -> String {
     match traffic {
         Traffic::One(upstream) => upstream.to_string(),
         Traffic::Split(deployments) => {
@@ -80,7 +84,9 @@ fn show_traffic(traffic: &Traffic) -> String {
     }
 }
 
-fn show_match(matched: &Match) -> String {
+/// Which requests a match takes: `GET,POST host/path/**`.
+#[must_use]
+pub fn show_match(matched: &Match) -> String {
     let host = match &matched.host {
         HostMatch::Any => String::new(),
         HostMatch::Exact(host) => host.clone(),
@@ -95,7 +101,9 @@ fn show_match(matched: &Match) -> String {
     if methods.is_empty() { format!("{host}{path}") } else { format!("{} {host}{path}", methods.join(",")) }
 }
 
-fn show_path(path: &PathTemplate) -> String {
+/// A path with `{…}` for any one segment.
+#[must_use]
+pub fn show_path(path: &PathTemplate) -> String {
     let segments = path.segments().iter().map(|segment| match segment {
         TemplateSegment::Literal(text) => format!("/{text}"),
         TemplateSegment::Any => "/{…}".to_owned(),
@@ -104,7 +112,9 @@ fn show_path(path: &PathTemplate) -> String {
     if text.is_empty() { "/".to_owned() } else { text }
 }
 
-fn show_auth(auth: &Auth) -> String {
+/// Who may call a service.
+#[must_use]
+pub fn show_auth(auth: &Auth) -> String {
     match auth {
         Auth::Public { reason } => format!("PUBLIC: {reason}"),
         Auth::Key(KeyAuth { sources: _, slots, accounts }) => {

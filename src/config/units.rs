@@ -63,7 +63,8 @@ fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
 }
 
 /// Writes a duration the way [`duration`] reads it.
-pub(super) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
         if milliseconds >= size && milliseconds.is_multiple_of(size) {

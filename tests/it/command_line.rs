@@ -372,6 +372,29 @@ fn a_failure_is_one_sentence_and_exit_code_1_and_bad_usage_is_2() {
     }
 }
 
+/// Exit codes are those of diff(1).
+#[test]
+fn two_configurations_are_compared_by_what_they_open() {
+    let directory = scratch();
+    let shipped = include_str!("../../gateway.yaml");
+    let wider = shipped.replacen("        accounts: [door-software, door-maker]", "        accounts: every", 1);
+    for (file, text) in [("old.yaml", shipped), ("new.yaml", &wider), ("broken.yaml", "listeners: [")] {
+        std::fs::write(directory.path().join(file), text).unwrap();
+    }
+    let diff = |files: &[&str]| run(directory.path(), &[], &[&["diff"], files].concat());
+    let same = diff(&["old.yaml", "old.yaml"]);
+    assert_eq!((same.code, same.stdout.as_str()), (Some(0), ""));
+    let wider = diff(&["old.yaml", "new.yaml"]);
+    assert_eq!(wider.code, Some(1));
+    assert!(wider.stdout.starts_with("WIDENS   services.face.auth.key.accounts: "), "{}", wider.stdout);
+    assert!(wider.stdout.ends_with("1 widen, 0 narrow, 0 otherwise\n"), "{}", wider.stdout);
+    let back: Value = serde_json::from_str(&diff(&["--json", "new.yaml", "old.yaml"]).stdout).unwrap();
+    assert_eq!((&back[0]["effect"], &back[0]["at"]), (&json!("narrows"), &json!("services.face.auth.key.accounts")));
+    let broken = diff(&["old.yaml", "broken.yaml"]);
+    assert_eq!((broken.code, broken.stdout.as_str()), (Some(2), ""));
+    assert!(broken.stderr.contains("broken.yaml"), "{}", broken.stderr);
+}
+
 #[test]
 fn whoever_does_not_answer_as_a_gateway_is_named() {
     let stage = Stage::start();
