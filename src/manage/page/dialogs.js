@@ -4,13 +4,18 @@ import { h, moment, prose, written } from "./view.js";
 
 const dialog = document.getElementById("dialog");
 
-// Whatever is open is left with it: a key that was shown is shown no more.
-dialog.addEventListener("close", () => {
+// What was open is gone with it: a key that was shown is shown no more.
+function empty() {
   dialog.replaceChildren();
   if (location.hash.startsWith("#decision/")) history.replaceState(null, "", location.pathname);
+}
+
+// The event comes late: something else may be open by then.
+dialog.addEventListener("close", () => {
+  if (!dialog.open) empty();
 });
 dialog.addEventListener("click", (event) => {
-  if (event.target === dialog || event.target.closest("[data-action=close]")) dialog.close();
+  if (event.target === dialog || event.target.closest("[data-action=close]")) close();
 });
 
 function show(title, ...content) {
@@ -19,7 +24,9 @@ function show(title, ...content) {
 }
 
 export function close() {
-  if (dialog.open) dialog.close();
+  if (!dialog.open) return;
+  dialog.close();
+  empty();
 }
 
 function buttons(...all) {
