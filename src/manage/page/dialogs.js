@@ -10,7 +10,11 @@ function empty() {
   if (location.hash.startsWith("#decision/")) history.replaceState(null, "", location.pathname);
 }
 
-// The event comes late: something else may be open by then.
+dialog.addEventListener("cancel", (event) => {
+  event.preventDefault();
+  close();
+});
+// Whichever way it closed otherwise. The event comes late: something else may be open by then.
 dialog.addEventListener("close", () => {
   if (!dialog.open) empty();
 });
